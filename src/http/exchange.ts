@@ -1,0 +1,33 @@
+// What the edge needs of a request and its reply. First lane: http/node-exchange.ts (node:http, complete). A faster lane
+// may stand beside it (docs/decisions): the edge cannot tell them apart.
+
+export interface EventStream {
+  /** Writes bytes of the event stream; false when the client is slow (see `onDrain`). */
+  write(chunk: Buffer | string): boolean
+  onDrain: (() => void) | null
+  end(): void
+  readonly bufferedBytes: number
+}
+
+export interface Exchange {
+  readonly method: string
+  /** Path without query, percent-encoding as sent, never empty. */
+  readonly path: string
+  readonly query: string
+  /** Lower-case names; a repeated header is joined by ", " (node's rule), duplicates of single-value headers refused earlier. */
+  readonly headers: Readonly<Record<string, string | undefined>>
+  /** The client's address after trusted proxies. */
+  readonly address: string
+  readonly secure: boolean
+  /** Reads the whole body. Errors: TOO_LARGE, TIMEOUT, INVALID_REQUEST (early close). */
+  body(bytesMax: number): Promise<Buffer>
+  /** Answers at once. `headers` is a flat list of names and values; Content-Length is set here. */
+  reply(status: number, headers: readonly string[], body: Buffer | readonly Buffer[] | string | null): void
+  /** Opens a text/event-stream with compression and buffering off. */
+  stream(status: number, headers: readonly string[]): EventStream
+  readonly replied: boolean
+  /** The client went away before the reply ended; comes at most once. */
+  onAbort(listener: () => void): void
+}
+
+export type ExchangeHandler = (exchange: Exchange) => void

@@ -1,0 +1,30 @@
+// The bus: news between the parts of a replica (and, later, between replicas). At most once, in order per sender; it
+// only makes things faster or carries what may be lost: the store's `changes` is what nothing may miss.
+
+import type { LogLevel } from '../core/call.ts'
+
+export interface BusEvents {
+  /** Lists of these upstreams changed: caches of lists go stale, clients with open streams are told. */
+  definitions: {
+    readonly upstreamIds: readonly string[]
+    readonly kinds: readonly ('tools' | 'prompts' | 'resources')[]
+  }
+  /** A client ended its session. */
+  sessionEnded: { readonly session: string; readonly expiresMs: number }
+  /** logging/setLevel of a session. */
+  sessionLevel: { readonly session: string; readonly level: LogLevel }
+  /** A token was revoked or its rights changed: verified callers are forgotten. */
+  callersChanged: { readonly hashes: readonly string[] | null }
+  /** notifications/cancelled of a legacy session that did not find its call in this worker. `id` is raw JSON text. */
+  cancel: { readonly session: string; readonly id: string }
+  /** A resource changed upstream. */
+  resourceUpdated: { readonly upstreamId: string; readonly uri: string }
+}
+
+export type Topic = keyof BusEvents
+
+export interface Bus {
+  /** Reaches every subscriber of every worker, the sender's own included. Never throws; a full queue drops and counts. */
+  publish<T extends Topic>(topic: T, event: BusEvents[T]): void
+  subscribe<T extends Topic>(topic: T, handler: (event: BusEvents[T]) => void): () => void
+}

@@ -1,0 +1,58 @@
+// stdio upstreams: children belong to the primary; everyone who talks to one holds a channel. In the primary a channel
+// is direct, in a worker it is a logical link over the replica's one Unix socket (length-prefixed frames, bounded credit).
+
+/** A line-framed duplex to one child. Lines are whole JSON texts without the newline. */
+export interface Channel {
+  /** Number of this channel, unique for the child: JSON-RPC ids on it are the strings `"<n>.<anything>"`, by which answers find back. */
+  readonly n: number
+  /** False when the child's input is full: wait for `onDrain`. The line is queued all the same, up to a bound, then the channel closes. */
+  send(line: Buffer): boolean
+  onLine: ((line: Buffer) => void) | null
+  onDrain: (() => void) | null
+  /** The child ended or the link broke; comes once. */
+  onClose: ((why: string) => void) | null
+  close(): void
+}
+
+export interface ChildSpec {
+  readonly command: string
+  readonly args: readonly string[]
+  /** Resolved environment: nothing else of the gateway's own environment reaches the child but PATH, HOME, LANG, TZ, TMPDIR. */
+  readonly env: Readonly<Record<string, string>>
+  readonly cwd: string | null
+  readonly memoryBytes: number
+  readonly cpuSeconds: number
+  readonly openFiles: number
+  readonly processes: number
+}
+
+export interface ChildView {
+  readonly id: string
+  readonly upstreamId: string
+  readonly owner: string
+  readonly pid: number | null
+  readonly startedMs: number
+  readonly lastUsedMs: number
+  readonly stderr: string
+  /** Limits that this system could not set, each with its reason. */
+  readonly unset: readonly string[]
+}
+
+/** The primary's side: supervised process groups. Errors: UPSTREAM_BUSY (bounds), UPSTREAM_UNAVAILABLE (did not start; carries the end of stderr). */
+export interface Children {
+  /** Spawns a child for this upstream and owner (the one that runs already, if there is one) and returns its id. */
+  spawn(upstreamId: string, owner: string, spec: ChildSpec, childrenMax: number, idleMs: number): Promise<string>
+  connect(childId: string): Promise<Channel>
+  stop(childId: string): Promise<void>
+  /** Comes whenever a child ended without being stopped; the owner decides on the restart. */
+  onExit: ((childId: string, upstreamId: string, owner: string, why: string) => void) | null
+  list(upstreamId?: string): ChildView[]
+  /** The last 64 KiB of stderr of the upstream's children, also of ended ones. */
+  stderr(upstreamId: string): string
+  close(): Promise<void>
+}
+
+/** A worker's side. */
+export interface ChildConnector {
+  connect(childId: string): Promise<Channel>
+}

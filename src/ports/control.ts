@@ -1,0 +1,40 @@
+// What the data plane asks of its replica's primary. With one worker these are plain function calls; with several they
+// are process messages (adapters/control-workers.ts). Nothing here is on the path of a warm call.
+
+import type { Era, Revision } from '../core/model.ts'
+import type { Caller } from '../core/policy.ts'
+
+/** Whose link: '' for the shared one, else a caller id or a session key. */
+export interface LinkKey {
+  readonly upstreamId: string
+  readonly owner: string
+}
+
+/** A conversation with an upstream that the primary opened and any worker may use. */
+export interface LinkTicket {
+  readonly era: Era
+  readonly revision: Revision
+  /** Rises with every re-opening of the same key; names the ticket when it has gone stale. */
+  readonly generation: number
+  /** HTTP: the session id that the upstream minted, or null for a session-less server. */
+  readonly sessionId: string | null
+  /** HTTP: the one URL of the upstream that knows the session; null means any. */
+  readonly url: string | null
+  /** stdio: which child to connect to. */
+  readonly childId: string | null
+  /** Whether the server declared `logging`. */
+  readonly logging: boolean
+}
+
+export interface Control {
+  /** The caller of an API token by the token's SHA-256 (hex); null when there is no such token or it has expired. */
+  caller(tokenHash: string): Promise<Caller | null>
+  /** The one link of this key in the whole installation: opened if need be, single flight. Errors: UPSTREAM_UNAVAILABLE, UPSTREAM_BUSY, UPSTREAM_REFUSED, UPSTREAM_INVALID. */
+  openLink(key: LinkKey): Promise<LinkTicket>
+  /** The upstream no longer knows this ticket's session, or it contradicted its era: the next openLink opens a new one. */
+  staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void
+  /** Ends a session: tombstone, then its links. Errors: RATE_LIMITED, TOO_MANY. */
+  endSession(session: string, callerId: string, expiresMs: number): Promise<void>
+  /** A live call saw the upstream fail or work again: health of the whole replica. */
+  reportUpstream(upstreamId: string, ok: boolean, code: string | null, message: string | null): void
+}
