@@ -1,0 +1,148 @@
+// Server-sent events (WHATWG HTML, section 9.2): a bounded reader and a writer. A message that spans lines is written as
+// several `data:` lines, so that no newline inside a JSON text can begin a field of ours.
+
+import { GatewayError } from '../core/errors.ts'
+
+export interface SseEvent {
+  readonly event: string
+  readonly data: Buffer
+  readonly id: string | null
+  readonly retryMs: number | null
+}
+
+const LF = 0x0a
+const CR = 0x0d
+const DATA = Buffer.from('data:')
+const EMPTY = Buffer.alloc(0)
+
+export class SseReader {
+  readonly #bytesMax: number
+  readonly #onEvent: (event: SseEvent) => void
+  #rest: Buffer = EMPTY
+  #data: Buffer[] = []
+  #dataBytes = 0
+  #event = ''
+  #id: string | null = null
+  #retryMs: number | null = null
+  #begun = false
+
+  /** `bytesMax` bounds one event, its unfinished line included. Errors of `push`: UPSTREAM_INVALID. */
+  constructor(bytesMax: number, onEvent: (event: SseEvent) => void) {
+    this.#bytesMax = bytesMax
+    this.#onEvent = onEvent
+  }
+
+  push(chunk: Buffer): void {
+    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    if (!this.#begun) {
+      if (bytes.length < 3 && bytes[0] === 0xef) {
+        this.#rest = bytes
+        return
+      }
+      this.#begun = true
+      if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) bytes = bytes.subarray(3)
+    }
+    let from = 0
+    // A lone CR ends a line too; looked for only where there is one at all.
+    let nextCr = bytes.indexOf(CR)
+    let nextLf = bytes.indexOf(LF)
+    for (;;) {
+      if (nextCr >= 0 && nextCr < from) nextCr = bytes.indexOf(CR, from)
+      if (nextLf >= 0 && nextLf < from) nextLf = bytes.indexOf(LF, from)
+      const isCr = nextCr >= 0 && (nextLf < 0 || nextCr < nextLf)
+      const end = isCr ? nextCr : nextLf
+      // A CR at the very end may be the first half of CR LF: wait for the next chunk.
+      if (end < 0 || (isCr && end === bytes.length - 1)) break
+      this.#line(bytes, from, end)
+      from = isCr && bytes[end + 1] === LF ? end + 2 : end + 1
+    }
+    this.#rest = from === bytes.length ? EMPTY : bytes.subarray(from)
+    if (this.#rest.length + this.#dataBytes > this.#bytesMax) this.#tooLarge()
+  }
+
+  /** The stream has ended: a last event without its blank line is dropped, as the standard says. */
+  end(): void {
+    if (this.#rest.length > 0 && this.#rest[this.#rest.length - 1] === CR) {
+      const line = this.#rest
+      this.#rest = EMPTY
+      this.#line(line, 0, line.length - 1)
+    }
+    this.#rest = EMPTY
+    this.#data = []
+  }
+
+  #tooLarge(): never {
+    throw new GatewayError(
+      'UPSTREAM_INVALID',
+      `An event of the upstream's stream is larger than ${this.#bytesMax} bytes`,
+    )
+  }
+
+  #line(bytes: Buffer, from: number, end: number): void {
+    if (from === end) {
+      this.#dispatch()
+      return
+    }
+    if (end - from >= 5 && bytes.compare(DATA, 0, 5, from, from + 5) === 0) {
+      const start = bytes[from + 5] === 0x20 && from + 5 < end ? from + 6 : from + 5
+      this.#dataBytes += end - start + 1
+      if (this.#dataBytes > this.#bytesMax) this.#tooLarge()
+      this.#data.push(bytes.subarray(start, end))
+      return
+    }
+    if (bytes[from] === 0x3a) return
+    const text = bytes.toString('utf8', from, end)
+    const colon = text.indexOf(':')
+    const field = colon < 0 ? text : text.slice(0, colon)
+    const value = colon < 0 ? '' : text.slice(text[colon + 1] === ' ' ? colon + 2 : colon + 1)
+    if (field === 'event') this.#event = value
+    else if (field === 'id' && !value.includes('\0')) this.#id = value
+    else if (field === 'retry' && /^\d{1,9}$/.test(value)) this.#retryMs = Number(value)
+    else if (field === 'data') this.#data.push(EMPTY)
+  }
+
+  #dispatch(): void {
+    const parts = this.#data
+    const event = this.#event
+    this.#event = ''
+    if (parts.length === 0) return
+    this.#data = []
+    this.#dataBytes = 0
+    let data = parts[0]!
+    if (parts.length > 1) {
+      const joined: Buffer[] = [data]
+      for (const part of parts.slice(1)) joined.push(NEWLINE, part)
+      data = Buffer.concat(joined)
+    }
+    this.#onEvent({ event: event === '' ? 'message' : event, data, id: this.#id, retryMs: this.#retryMs })
+  }
+}
+
+const NEWLINE = Buffer.from('\n')
+const EVENT_HEAD = Buffer.from('event: message\ndata: ')
+const NEXT_DATA = Buffer.from('\ndata: ')
+const EVENT_END = Buffer.from('\n\n')
+
+/** A comment: keeps the connection open, no event for the client. */
+export const SSE_COMMENT = Buffer.from(': keep-alive\n\n')
+
+/** One event that carries the message of `parts`. */
+export function sseEvent(parts: readonly Buffer[], id?: string): Buffer[] {
+  const out: Buffer[] = id === undefined ? [EVENT_HEAD] : [Buffer.from(`id: ${id}\n`), EVENT_HEAD]
+  for (const part of parts) {
+    if (!part.includes(LF) && !part.includes(CR)) {
+      out.push(part)
+      continue
+    }
+    // Outside of strings a newline of JSON is white space, and inside it cannot stand: breaking there changes nothing.
+    let from = 0
+    for (let at = 0; at < part.length; at += 1) {
+      if (part[at] !== LF && part[at] !== CR) continue
+      out.push(part.subarray(from, at), NEXT_DATA)
+      from = at + 1
+    }
+    out.push(part.subarray(from))
+  }
+  out.push(EVENT_END)
+  return out
+}
