@@ -1,18 +1,11 @@
 // The log: one JSON line per event, or a short human line on a terminal. Lazy: below the level nothing is formatted.
 // Absent on purpose: access logs and sampling (they come with observability), and any secret: callers pass names, not values.
 
-export type Level = 'debug' | 'info' | 'warn' | 'error'
+import type { Fields, Level, Log } from '../ports/log.ts'
+
+export type { Fields, Level, Log } from '../ports/log.ts'
+
 const ORDER: Record<Level, number> = { debug: 10, info: 20, warn: 30, error: 40 }
-
-export type Fields = Readonly<Record<string, unknown>>
-
-export interface Log {
-  enabled(level: Level): boolean
-  debug(event: string, fields?: Fields): void
-  info(event: string, fields?: Fields): void
-  warn(event: string, fields?: Fields): void
-  error(event: string, fields?: Fields): void
-}
 
 export interface LogOptions {
   readonly level: Level | 'silent'
