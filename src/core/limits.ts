@@ -67,6 +67,11 @@ export const LIMITS = {
   listCacheBytes: 64 * 1024 * 1024,
   callerCacheItems: 20_000,
   callerCacheMs: 30_000,
+  // tokens that are none: kept apart, so that a flood of them pushes nobody out
+  strangerCacheItems: 10_000,
+  strangerCacheMs: 5_000,
+  callerLookupsMax: 1_000,
+  callerLookupMs: 2_000,
   validatorCacheItems: 500,
   schemaBytes: 64 * 1024,
   schemaNodes: 2_000,
@@ -81,6 +86,12 @@ export const LIMITS = {
   // names
   slugChars: 24,
   nameChars: 64,
+  // REST
+  restBodyBytes: 1024 * 1024,
+  restInFlight: 256,
+  restPageItems: 100,
+  restWaitMs: 60_000,
+  tokenUsedMs: 60_000,
   // shutdown
   drainMs: 2_000,
   stopMs: 10_000,

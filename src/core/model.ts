@@ -112,6 +112,8 @@ export interface Definition {
   readonly name: string
   /** The entity's own JSON text, as one object; never trusted as an envelope. */
   readonly json: string
+  /** When this upstream first offered it: the earlier owner of a name keeps it. Set by the store. */
+  readonly seenMs?: number
 }
 
 /** Which things of an upstream a virtual server shows; absent lists mean all, entries may hold `*`. */

@@ -55,15 +55,19 @@ export function matchesAny(name: string, patterns: readonly string[] | undefined
 }
 
 function matches(name: string, pattern: string): boolean {
-  const parts = pattern.split('*')
-  if (parts.length === 1) return name === pattern
+  return matchesParts(name, pattern.split('*'))
+}
+
+/** Whether `text` is these literal parts in order with any run of characters between them; linear in the text's length. */
+export function matchesParts(text: string, parts: readonly string[]): boolean {
   const first = parts[0]!
+  if (parts.length === 1) return text === first
   const last = parts[parts.length - 1]!
-  if (!name.startsWith(first) || name.length < first.length + last.length || !name.endsWith(last)) return false
+  if (!text.startsWith(first) || text.length < first.length + last.length || !text.endsWith(last)) return false
   let at = first.length
-  const end = name.length - last.length
+  const end = text.length - last.length
   for (const part of parts.slice(1, -1)) {
-    const found = name.indexOf(part, at)
+    const found = text.indexOf(part, at)
     if (found < 0 || found + part.length > end) return false
     at = found + part.length
   }

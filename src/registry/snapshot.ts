@@ -23,8 +23,10 @@ export interface ToolTarget {
   readonly outputSchema: string | null
   readonly fixed: Readonly<Record<string, unknown>> | null
   readonly paramHeaders: readonly ParamHeader[]
-  /** Hash of everything that a validator depends on: the key of the validator cache. */
+  /** Same text, same schemas: the key of the validator cache. */
   readonly schemaKey: string
+  /** JSON text `{"name":"…"` with the upstream's own name: how `params` of a call begins. */
+  readonly head: Buffer
   /** The entity as JSON text per wire shape: a slice of its upstream's one Buffer. */
   readonly legacy: Buffer
   readonly modern: Buffer
@@ -37,6 +39,7 @@ export interface PromptTarget {
   readonly upstream: UpstreamView
   readonly name: string
   readonly exposed: string
+  readonly head: Buffer
   readonly legacy: Buffer
   readonly modern: Buffer
 }
@@ -53,7 +56,8 @@ export interface TemplateTarget {
   readonly kind: 'template'
   readonly upstream: UpstreamView
   readonly template: string
-  readonly matches: (uri: string) => boolean
+  /** Literal parts of the template, between which anything may stand. */
+  readonly parts: readonly string[]
   readonly legacy: Buffer
   readonly modern: Buffer
 }
