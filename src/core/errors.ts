@@ -153,6 +153,13 @@ export const CATALOGUE = {
     'The JSON is nested too deeply',
     'Nest less deeply; the limit is named in the message.',
   ),
+  REQUEST_TIMEOUT: entry(
+    408,
+    -31032,
+    true,
+    'The request did not arrive in time',
+    'Send the whole request within the limits requestMs and headersMs.',
+  ),
   HEADERS_TOO_LARGE: entry(431, -31009, false, 'The headers are too large', 'Send fewer or shorter headers.'),
   RATE_LIMITED: entry(429, -31010, true, 'Too many requests', 'Wait as Retry-After says.'),
   OVERLOADED: entry(

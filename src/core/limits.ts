@@ -11,11 +11,14 @@ export const LIMITS = {
   requestMs: 30_000,
   headersMs: 15_000,
   keepAliveMs: 65_000,
+  lingerMs: 1_000,
+  unreadBodyBytes: 64 * 1024,
   // concurrency, per worker
   maxInFlight: 1024,
   maxQueued: 64,
   queueMs: 45,
   maxStreams: 12_000,
+  streamBufferBytes: 1024 * 1024,
   connectionsMax: 20_000,
   backlog: 4096,
   // calls
@@ -82,6 +85,8 @@ export const LIMITS = {
   sessionIdBytes: 512,
   sessionAgeMs: 86_400_000,
   sessionIdleMs: 3_600_000,
+  sessionCacheItems: 20_000,
+  sessionLevelsMax: 50_000,
   tombstonesMax: 1_000_000,
   tombstonesPerMinute: 60,
   upstreamSessionsMax: 50_000,

@@ -6,6 +6,8 @@ export interface EventStream {
   write(chunk: Buffer | string): boolean
   onDrain: (() => void) | null
   end(): void
+  /** Drops the connection at once: for a client that does not read what it is sent. */
+  destroy(): void
   readonly bufferedBytes: number
 }
 
@@ -19,11 +21,11 @@ export interface Exchange {
   /** The client's address after trusted proxies. */
   readonly address: string
   readonly secure: boolean
-  /** Reads the whole body. Errors: TOO_LARGE, TIMEOUT, INVALID_REQUEST (early close). */
+  /** Reads the whole body, once. Errors: TOO_LARGE; INVALID_REQUEST when the client went away or was too slow (and has its 408). */
   body(bytesMax: number): Promise<Buffer>
   /** Answers at once. `headers` is a flat list of names and values; Content-Length is set here. */
   reply(status: number, headers: readonly string[], body: Buffer | readonly Buffer[] | string | null): void
-  /** Opens a text/event-stream with compression and buffering off. */
+  /** Opens a text/event-stream with compression and buffering off. The head leaves with the first write. */
   stream(status: number, headers: readonly string[]): EventStream
   readonly replied: boolean
   /** The client went away before the reply ended; comes at most once. */
