@@ -12,6 +12,12 @@ export interface Channel {
   /** The child ended or the link broke; comes once. */
   onClose: ((why: string) => void) | null
   close(): void
+  /**
+   * Only where lines can pile up behind the channel (the primary's end of a link): while one channel of a child is
+   * paused, the child's output waits. Lines already read may still come.
+   */
+  pause?(): void
+  resume?(): void
 }
 
 export interface ChildSpec {
@@ -34,6 +40,8 @@ export interface ChildView {
   readonly startedMs: number
   readonly lastUsedMs: number
   readonly stderr: string
+  /** Lines of its output that were no message, or that belonged to nobody. */
+  readonly dropped: number
   /** Limits that this system could not set, each with its reason. */
   readonly unset: readonly string[]
 }
