@@ -1,0 +1,180 @@
+// The first lane to upstreams: undici's Pool.dispatch, one request per connection at a time, HTTP/1.1 with keep-alive.
+// Pool.dispatch and not undici.request or fetch: those cost 1.5 and 3 times as much CPU (docs/decisions/0003-http-lanes.md).
+// Absent on purpose: HTTP/2, pipelining, redirects, decompression, time-outs of undici's own (they fire half a second late).
+
+import { type Dispatcher, Pool } from 'undici'
+import { GatewayError } from '../core/errors.ts'
+import { checkLiteralHost, guardedLookup } from './guard.ts'
+import type { CreateLink, Link, LinkHandler, LinkOptions, LinkRequest, Sending } from './link.ts'
+import { createTrust } from './tls.ts'
+
+const ABORTED = new Error('aborted')
+
+class Run implements Sending {
+  readonly #link: UndiciLink
+  readonly #handler: LinkHandler
+  readonly #headMs: number
+  #controller: Dispatcher.DispatchController | null = null
+  #headTimer: NodeJS.Timeout | null = null
+  #over = false
+
+  constructor(link: UndiciLink, handler: LinkHandler, headMs: number) {
+    this.#link = link
+    this.#handler = handler
+    this.#headMs = headMs
+    if (headMs > 0) this.#headTimer = setTimeout(onHeadLate, headMs, this)
+  }
+
+  // undici calls this just before it writes the request: from here on it may have reached the server.
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#over) controller.abort(ABORTED)
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    // 1xx: the head of the answer is still to come.
+    if (this.#over || status < 200) return
+    if (this.#headTimer !== null) this.#clearTimer()
+    for (const name in headers) {
+      const value = headers[name]
+      if (typeof value === 'object') headers[name] = value[0]
+    }
+    this.#handler.onHead(status, headers as Record<string, string | undefined>)
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (!this.#over) this.#handler.onData(chunk)
+  }
+
+  onResponseEnd(): void {
+    if (this.#over) return
+    this.#finish()
+    this.#handler.onEnd()
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    if (this.#over) return
+    this.#finish()
+    this.#handler.onError(this.#link.describe(error), this.#controller !== null)
+  }
+
+  abort(): void {
+    if (this.#over) return
+    this.#finish()
+    // Not begun yet: onRequestStart will end it before a byte is written.
+    this.#controller?.abort(ABORTED)
+  }
+
+  onHeadLate(): void {
+    if (this.#over) return
+    const sent = this.#controller !== null
+    this.abort()
+    const what = `${this.#link.host} did not answer within ${this.#headMs} ms`
+    this.#handler.onError(new GatewayError('TIMEOUT', what), sent)
+  }
+
+  #finish(): void {
+    this.#over = true
+    this.#link.inFlight -= 1
+    if (this.#headTimer !== null) this.#clearTimer()
+  }
+
+  #clearTimer(): void {
+    clearTimeout(this.#headTimer!)
+    this.#headTimer = null
+  }
+}
+
+function onHeadLate(run: Run): void {
+  run.onHeadLate()
+}
+
+const CONNECT_CODES = new Set([
+  ...['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT', 'EACCES', 'EPERM', 'EMFILE'],
+])
+
+class UndiciLink implements Link {
+  readonly host: string
+  inFlight = 0
+  readonly #pool: Pool
+  readonly #connectMs: number
+
+  constructor(origin: URL, options: LinkOptions) {
+    checkLiteralHost(origin.hostname, options.guard)
+    this.host = origin.host
+    this.#connectMs = options.connectMs
+    const trust = origin.protocol === 'https:' ? createTrust(options.ca, options.caPinned) : null
+    this.#pool = new Pool(origin.origin, {
+      connections: options.connectionsMax,
+      pipelining: 1,
+      allowH2: false,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      maxHeaderSize: options.headerBytes,
+      connect: {
+        timeout: options.connectMs,
+        lookup: guardedLookup(options.guard),
+        // Said here because an environment variable could otherwise say no.
+        rejectUnauthorized: true,
+        ...(trust === null ? {} : { secureContext: trust }),
+      },
+    })
+  }
+
+  request(request: LinkRequest, handler: LinkHandler): Sending {
+    this.inFlight += 1
+    const run = new Run(this, handler, request.headMs)
+    this.#pool.dispatch(
+      {
+        method: request.method,
+        path: request.path,
+        headers: request.headers as string[],
+        body: request.body,
+      },
+      run,
+    )
+    return run
+  }
+
+  async close(graceMs: number): Promise<void> {
+    if (this.#pool.closed) return
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(() => this.#pool.destroy().then(resolve, resolve), graceMs)
+    })
+    // Whichever is first: with requests still queued, undici's close would wait for ever once destroyed.
+    await Promise.race([this.#pool.close(), late])
+    clearTimeout(timer)
+  }
+
+  /** What undici and node say, in our words: the host is named, no path, no header and no address of ours. */
+  describe(error: Error): GatewayError {
+    if (error instanceof GatewayError) return error
+    const code = (error as NodeJS.ErrnoException).code ?? ''
+    const say = (text: string): GatewayError => new GatewayError('UPSTREAM_UNAVAILABLE', text)
+    if (code === 'UND_ERR_CONNECT_TIMEOUT') return say(`Connecting to ${this.host} took over ${this.#connectMs} ms`)
+    if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+      return say(`The name of ${this.host} cannot be resolved (${code})`)
+    if (CONNECT_CODES.has(code)) return say(`Connecting to ${this.host} failed (${code})`)
+    if (/^(ERR_TLS|ERR_SSL|EPROTO|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA)/.test(code)) {
+      return say(`No trusted TLS connection to ${this.host} (${code})`)
+    }
+    if (code === 'UND_ERR_HEADERS_OVERFLOW') {
+      return new GatewayError('UPSTREAM_INVALID', `The headers of ${this.host} are too large`)
+    }
+    if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
+      return new GatewayError('UPSTREAM_INVALID', `${this.host} broke its Content-Length off`)
+    }
+    if (error.name === 'HTTPParserError') {
+      return new GatewayError('UPSTREAM_INVALID', `${this.host} does not speak proper HTTP/1.1`)
+    }
+    if (code === 'UND_ERR_INVALID_ARG') return new GatewayError('UPSTREAM_INVALID', `Refused to send: ${error.message}`)
+    return say(`The connection to ${this.host} was lost${code === '' ? '' : ` (${code})`}`)
+  }
+}
+
+export const createLink: CreateLink = (origin, options) => new UndiciLink(origin, options)
