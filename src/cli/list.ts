@@ -1,0 +1,42 @@
+// `mcp-gateway list`: the upstreams and how they are.
+
+import type { Command } from 'commander'
+import { type Cli, type CommonOptions, printJson, speaksToGateway, target } from './command.ts'
+import { askAll } from './gateway.ts'
+import type { UpstreamShape } from './shapes.ts'
+import { paint, styleOfState, table } from './terminal.ts'
+import { placeOf, stateTrouble } from './upstream-text.ts'
+
+export function listCommand(program: Command, cli: Cli): void {
+  speaksToGateway(program.command('list').alias('ls').description('list the upstreams and how they are')).action(
+    async (options: CommonOptions) => {
+      const upstreams = await askAll<UpstreamShape>(target(cli, options), '/v1/upstreams')
+      if (options.json === true) return printJson(cli, upstreams)
+      cli.terminal.out(
+        upstreams.length === 0 ? 'No upstreams yet. Add one: mcp-gateway add URL\n' : listText(cli, upstreams),
+      )
+    },
+  )
+}
+
+function listText(cli: Cli, upstreams: readonly UpstreamShape[]): string {
+  const number = (what: 'tools' | 'prompts' | 'resources') => (upstream: UpstreamShape) =>
+    String(upstream.discovery?.counts?.[what] ?? '-')
+  const rows = table(cli.terminal, upstreams, [
+    { title: 'UPSTREAM', value: (upstream) => upstream.slug, style: () => 'bold' },
+    {
+      title: 'STATE',
+      value: (upstream) => upstream.state.state,
+      style: ({ state }) => styleOfState(state.state),
+    },
+    { title: 'REVISION', value: (upstream) => upstream.discovery?.revision ?? '-' },
+    { title: 'TOOLS', value: number('tools'), right: true },
+    { title: 'PROMPTS', value: number('prompts'), right: true },
+    { title: 'RESOURCES', value: number('resources'), right: true },
+    { title: 'AT', value: placeOf },
+  ])
+  const troubles = upstreams
+    .filter((upstream) => upstream.state.state === 'down')
+    .map((upstream) => `${paint(cli.terminal, 'bold', upstream.slug)} ${stateTrouble(upstream, cli.now())}\n`)
+  return rows + (troubles.length > 0 ? `\n${troubles.join('')}` : '')
+}

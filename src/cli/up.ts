@@ -1,0 +1,187 @@
+// `mcp-gateway up`: starts a gateway in this process and says where it is. It prints the endpoint and the token at once;
+// when every upstream has answered or failed, one line for each and one `curl` line that calls a tool.
+// Absent on purpose: the start itself (config/ and app.ts, handed in by main.ts, as commands know neither).
+
+import { type Command, Option } from 'commander'
+import { GatewayError } from '../core/errors.ts'
+import type { Cli } from './command.ts'
+import { EXIT, Failure, usage } from './failure.ts'
+import { portHolder } from './port-holder.ts'
+import { cut, oneLine, paint, styleOfState } from './terminal.ts'
+import { offersOf, troubleOf } from './upstream-text.ts'
+
+export interface UpFlags {
+  readonly data?: string
+  readonly host?: string
+  readonly port?: string
+  readonly workers?: string
+  readonly config?: string
+  readonly mcpJson?: string
+  readonly publicUrl?: string
+  readonly logLevel?: string
+  readonly readyTimeout?: string
+  readonly open?: boolean
+  readonly demo?: boolean
+  readonly json?: boolean
+}
+
+export interface UpstreamSummary {
+  readonly slug: string
+  readonly state: string
+  readonly era: string | null
+  readonly tools: number
+  readonly prompts: number
+  readonly resources: number
+  readonly message: string | null
+  readonly nextRetryMs: number | null
+}
+
+export interface Running {
+  readonly url: string
+  /** Null with --open. */
+  readonly token: string | null
+  /** When every upstream has answered or failed, or the ready time-out is over. */
+  readonly settled: Promise<readonly UpstreamSummary[]>
+  stop(): Promise<void>
+  /** The exit code, when everything has ended. */
+  readonly stopped: Promise<number>
+}
+
+export type Start = (flags: UpFlags) => Promise<Running>
+
+export function upCommand(program: Command, cli: Cli, start: Start): void {
+  program
+    .command('up')
+    .description('start a gateway here')
+    .option('--data <directory>', 'where it keeps its registry, keys and token (MCP_GATEWAY_DATA)')
+    .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
+    .option('--port <port>', 'port to listen on, 0 for any free one (default: 4444)')
+    .option('--workers <number>', 'worker processes, or "auto" for one per core (default: 1)')
+    .option('--config <file>', 'a gateway.yaml')
+    .option('--mcp-json <file>', "a client's own mcp.json, as it is")
+    .option('--public-url <url>', 'the address under which clients reach it')
+    .option('--open', 'ask for no token; only on a loopback address')
+    .option('--demo', 'add two small demo upstreams')
+    .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']))
+    .option('--ready-timeout <time>', 'how long to wait for the upstreams before saying how they are (default: 15s)')
+    .option('--json', 'print one JSON object per line, for scripts')
+    .action(async (flags: UpFlags) => {
+      let running: Running
+      try {
+        running = await start(flags)
+      } catch (error) {
+        throw startFailure(cli, error)
+      }
+      stopOnSignals(running)
+      const exit = await Promise.race([report(cli, flags, running), running.stopped])
+      const code = exit ?? (await running.stopped)
+      if (code !== 0)
+        throw new Failure(EXIT.failure, 'STOPPED', 'The gateway stopped with a failure', 'Its log says why.')
+    })
+}
+
+/** What went wrong at the start, with every fault of a configuration on a line of its own. */
+function startFailure(cli: Cli, error: unknown): unknown {
+  if (error instanceof GatewayError && error.code === 'CONFIG_INVALID') {
+    const faults = error.options.faults ?? []
+    for (const fault of faults) cli.terminal.err(`${oneLine(`${fault.at}: ${fault.message}`)}\n`)
+    if (faults.length > 0) return new Failure(EXIT.usage, error.code, `${faults.length} to correct`, null)
+    return new Failure(EXIT.usage, error.code, error.message, error.entry.hint)
+  }
+  const { code, port } = (error ?? {}) as { code?: unknown; port?: unknown }
+  if (code === 'EADDRINUSE' && typeof port === 'number') {
+    const holder = portHolder(port)
+    return new Failure(
+      EXIT.failure,
+      'PORT_TAKEN',
+      `Port ${port} is taken${holder === null ? '' : ` by ${holder}`}`,
+      `Stop that, or use another port: mcp-gateway up --port ${port + 1}`,
+    )
+  }
+  if (code === 'EADDRNOTAVAIL') return usage('This machine does not have the address of --host')
+  if (code === 'EACCES' && typeof port === 'number') {
+    return new Failure(
+      EXIT.failure,
+      'PORT_REFUSED',
+      `This user may not listen on port ${port}`,
+      'Use one from 1024 on: mcp-gateway up --port 4444',
+    )
+  }
+  return error
+}
+
+const SECOND_SIGNAL_MS = 1_000
+
+/**
+ * The first SIGINT or SIGTERM drains, a second one ends at once. Within a second it is the same one again: a terminal
+ * signals the whole group, and npm and the launcher pass on what they get.
+ */
+function stopOnSignals(running: Running): void {
+  let firstMs: number | null = null
+  const onSignal = (): void => {
+    if (firstMs === null) {
+      firstMs = Date.now()
+      void running.stop()
+    } else if (Date.now() - firstMs >= SECOND_SIGNAL_MS) process.exit(EXIT.failure)
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+}
+
+async function report(cli: Cli, flags: UpFlags, running: Running): Promise<null> {
+  const endpoint = `${running.url}/mcp`
+  const line = (value: object): void => cli.terminal.out(`${JSON.stringify(value)}\n`)
+  if (flags.json === true)
+    line({ event: 'listening', endpoint, url: running.url, token: running.token, pid: process.pid })
+  else cli.terminal.out(headText(cli, endpoint, running.token))
+  const upstreams = await running.settled
+  if (flags.json === true) line({ event: 'settled', upstreams, curl: curlLine(running, upstreams) })
+  else cli.terminal.out(settledText(cli, running, upstreams))
+  return null
+}
+
+function headText(cli: Cli, endpoint: string, token: string | null): string {
+  const { terminal } = cli
+  return [
+    `${paint(terminal, 'bold', `mcp-gateway ${cli.version}`)}\n\n`,
+    `  ${paint(terminal, 'dim', 'endpoint')}  ${paint(terminal, 'cyan', endpoint)}\n`,
+    `  ${paint(terminal, 'dim', 'token')}     ${token ?? 'none is needed: everybody on this machine may use it (--open)'}\n\n`,
+  ].join('')
+}
+
+function settledText(cli: Cli, running: Running, upstreams: readonly UpstreamSummary[]): string {
+  const width = Math.max(0, ...upstreams.map(({ slug }) => slug.length))
+  const lines = upstreams.map((upstream) => upstreamLine(cli, upstream, width))
+  if (lines.length === 0) lines.push('  No upstreams yet. Add one: mcp-gateway add URL\n')
+  return `${lines.join('')}\nTry it:\n  ${curlLine(running, upstreams)}\n\nConnect a client with \`mcp-gateway client\`, stop with Ctrl-C.\n`
+}
+
+function upstreamLine(cli: Cli, upstream: UpstreamSummary, width: number): string {
+  const { terminal } = cli
+  const state = paint(terminal, styleOfState(upstream.state), upstream.state.padEnd(5))
+  const slug = upstream.slug.padEnd(width)
+  const what =
+    upstream.state === 'ready'
+      ? `${upstream.era}  ${offersOf(upstream)}`
+      : troubleOf(null, upstream.message, upstream.nextRetryMs, cli.now())
+  const room = terminal.columns === null ? Number.POSITIVE_INFINITY : Math.max(20, terminal.columns - width - 11)
+  return `  ${state}  ${slug}  ${cut(oneLine(what), room)}\n`
+}
+
+/** A tool of a demo upstream and arguments for it: what the printed line calls. */
+const TRY: Readonly<Record<string, readonly [tool: string, args: object]>> = {
+  demo: ['demo-add', { a: 2, b: 3 }],
+  notes: ['notes-remember', { text: 'buy milk' }],
+}
+
+/** One line that a shell can run: a tools/call where a demo upstream is ready, else the list of tools. */
+function curlLine(running: Running, upstreams: readonly UpstreamSummary[]): string {
+  const ready = upstreams.find(({ slug, state }) => state === 'ready' && Object.hasOwn(TRY, slug))
+  const [method, params] =
+    ready === undefined
+      ? ['tools/list', {}]
+      : ['tools/call', { name: TRY[ready.slug]![0], arguments: TRY[ready.slug]![1] }]
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params })
+  const authorization = running.token === null ? '' : ` -H 'Authorization: Bearer ${running.token}'`
+  return `curl -s ${running.url}/rpc${authorization} -H 'Content-Type: application/json' -d '${body}'`
+}

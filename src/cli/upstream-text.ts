@@ -1,0 +1,40 @@
+// How an upstream is told to a person, in one form wherever it appears.
+
+import type { UpstreamShape } from './shapes.ts'
+import { count, oneLine, span } from './terminal.ts'
+
+/** Where an upstream is: its URLs, or its command line. */
+export function placeOf(upstream: UpstreamShape): string {
+  const { transport } = upstream
+  if (transport.kind === 'http') return (transport.urls ?? []).join(', ')
+  return [transport.command ?? '', ...(transport.args ?? [])].map(quoted).join(' ')
+}
+
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
+}
+
+/** `3 tools, 1 prompt`, without what is zero. */
+export function offersOf(counts: {
+  readonly tools: number
+  readonly prompts: number
+  readonly resources: number
+}): string {
+  const parts = [count(counts.tools, 'tool'), count(counts.prompts, 'prompt'), count(counts.resources, 'resource')]
+  return parts.filter((part) => !part.startsWith('0 ')).join(', ') || 'offers nothing'
+}
+
+/** `UPSTREAM_UNAVAILABLE connect ECONNREFUSED 127.0.0.1:9; next try in 12 s` */
+export function troubleOf(
+  code: string | null | undefined,
+  message: string | null | undefined,
+  nextRetryMs: number | null,
+  nowMs: number,
+): string {
+  const what = [code, message].filter(Boolean).join(' ') || 'no reason is known'
+  return oneLine(nextRetryMs === null ? what : `${what}; next try in ${span(nextRetryMs - nowMs)}`)
+}
+
+export function stateTrouble({ state }: UpstreamShape, nowMs: number): string {
+  return troubleOf(state.code, state.message, state.nextRetryAt ? Date.parse(state.nextRetryAt) : null, nowMs)
+}
