@@ -111,6 +111,18 @@ export const LIMITS = {
   changePollMs: 500,
   virtualServersMax: 1_000,
   tokensMax: 100_000,
+  // store
+  storeMs: 30_000,
+  storeQueueMax: 1_000,
+  storeBytes: 8 * 1024 ** 3,
+  storeBusyMs: 5_000,
+  changesKept: 10_000,
+  // configuration files
+  configBytes: 1024 * 1024,
+  configNodes: 100_000,
+  configDepth: 32,
+  configFaultsMax: 100,
+  secretBytes: 64 * 1024,
   // names
   slugChars: 24,
   nameChars: 64,
