@@ -1,0 +1,74 @@
+// Who we are: answers to initialize (legacy) and server/discover (modern), made from the scope and never forwarded.
+
+import type { Call, Reply } from '../core/call.ts'
+import { GatewayError } from '../core/errors.ts'
+import { LEGACY_REVISIONS } from '../core/model.ts'
+import { isRecord, SUPPORTED } from '../mcp/classify.ts'
+import type { Scope } from '../registry/snapshot.ts'
+import type { Gateway } from './gateway.ts'
+import { modernHints, serverInfo, settledScope } from './list.ts'
+
+const INSTRUCTIONS_MAX = 8_000
+
+/** What the scope offers. Tools are always declared: they may come while the session lives. */
+function capabilities(scope: Scope, era: 'legacy' | 'modern'): Record<string, unknown> {
+  const some = (name: string): boolean =>
+    scope.upstreams.some(({ discovery }) => discovery === null || discovery.capabilities[name] !== undefined)
+  const listChanged = { listChanged: true }
+  return {
+    tools: listChanged,
+    ...(some('prompts') ? { prompts: listChanged } : {}),
+    ...(some('resources') ? { resources: listChanged } : {}),
+    ...(some('completions') ? { completions: {} } : {}),
+    ...(era === 'legacy' && some('logging') ? { logging: {} } : {}),
+    ...(era === 'modern' && some('logging') ? { logging: {} } : {}),
+  }
+}
+
+/** The virtual server's own, or those of the only upstream; several upstreams are told apart by their slugs. */
+function instructions(scope: Scope): string | null {
+  if (scope.instructions !== null) return scope.instructions
+  const given = scope.upstreams.flatMap(({ slug, discovery }) =>
+    discovery?.instructions === undefined ? [] : [{ slug, text: discovery.instructions }],
+  )
+  if (given.length === 0) return null
+  if (given.length === 1) return given[0]!.text.slice(0, INSTRUCTIONS_MAX)
+  const each = Math.floor(INSTRUCTIONS_MAX / given.length)
+  return given.map(({ slug, text }) => `## ${slug}\n${text.slice(0, each)}`).join('\n\n')
+}
+
+/** The revision that initialize agrees on: the one asked for where we know it, else our newest of its family. */
+export function negotiate(requested: unknown): (typeof LEGACY_REVISIONS)[number] {
+  if (typeof requested !== 'string') throw new GatewayError('INVALID_PARAMS', 'params.protocolVersion must be a string')
+  return LEGACY_REVISIONS.find((revision) => revision === requested) ?? LEGACY_REVISIONS[0]
+}
+
+export async function initialize(call: Call, gateway: Gateway): Promise<Reply> {
+  const protocolVersion = negotiate(call.params.value('protocolVersion'))
+  if (!isRecord(call.params.value('capabilities')))
+    throw new GatewayError('INVALID_PARAMS', 'params.capabilities must be an object')
+  if (!isRecord(call.params.value('clientInfo')))
+    throw new GatewayError('INVALID_PARAMS', 'params.clientInfo must be an object')
+  gateway.authorize(call)
+  const scope = await settledScope(call, gateway)
+  const text = instructions(scope)
+  const result = {
+    protocolVersion,
+    capabilities: capabilities(scope, 'legacy'),
+    serverInfo: serverInfo(gateway, scope),
+    ...(text === null ? {} : { instructions: text }),
+  }
+  return { result: Buffer.from(JSON.stringify(result)) }
+}
+
+export async function discover(call: Call, gateway: Gateway): Promise<Reply> {
+  gateway.authorize(call)
+  const scope = await settledScope(call, gateway)
+  const text = instructions(scope)
+  const own = JSON.stringify({
+    supportedVersions: SUPPORTED,
+    capabilities: capabilities(scope, 'modern'),
+    ...(text === null ? {} : { instructions: text }),
+  })
+  return { result: Buffer.from(`${own.slice(0, -1)},${modernHints(gateway, scope)}}`) }
+}

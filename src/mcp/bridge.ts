@@ -1,0 +1,74 @@
+// Results on their way from an upstream of one era to a client of the other. Same era: bytes, unread.
+// Legacy to modern: `resultType` is put at the head. Modern to legacy: read only where a search finds what an older
+// client could not understand. Questions asked in the middle of a call come here with the full bridge.
+
+import { GatewayError } from '../core/errors.ts'
+import type { Era } from '../core/model.ts'
+import { isRecord } from './classify.ts'
+import { find, scanMembers } from './json.ts'
+
+const DEPTH = 512
+const COMPLETE = Buffer.from('{"resultType":"complete"')
+/** What 2026-07-28 requires of a complete resources/read; we know nothing of an older server's content but that it is this caller's. */
+const COMPLETE_CACHEABLE = Buffer.from('{"resultType":"complete","ttlMs":0,"cacheScope":"private"')
+const RESERVED = [Buffer.from('"resultType"'), Buffer.from('\\u00')]
+const COMMA = Buffer.from(',')
+const CLOSE = Buffer.from('}')
+const UNUSUAL = [Buffer.from('"input_required"'), Buffer.from('"task"'), Buffer.from('\\u00')]
+
+/** Methods whose results carry caching hints in 2026-07-28. */
+const CACHEABLE = new Set(['resources/read'])
+
+/** A result of a legacy upstream for a modern client. */
+export function toModern(method: string, result: Buffer): Buffer | Buffer[] {
+  const head = CACHEABLE.has(method) ? COMPLETE_CACHEABLE : COMPLETE
+  if (RESERVED.some((word) => result.includes(word))) return withoutReserved(head, result, CACHEABLE.has(method))
+  const isEmpty = result.length === 2
+  return isEmpty ? [head, CLOSE] : [head, COMMA, result.subarray(1)]
+}
+
+/** An older server has no business with these members: ours stand alone, so that a key never stands twice. */
+function withoutReserved(head: Buffer, result: Buffer, cacheable: boolean): Buffer {
+  const dropped = new Set(cacheable ? ['resultType', 'ttlMs', 'cacheScope'] : ['resultType'])
+  const parts: Buffer[] = [head]
+  for (const member of scanMembers(result, 0, result.length, DEPTH)) {
+    if (dropped.has(member.key)) continue
+    parts.push(Buffer.from(`,${JSON.stringify(member.key)}:`), result.subarray(member.start, member.end))
+  }
+  parts.push(CLOSE)
+  return Buffer.concat(parts)
+}
+
+/** A result of a modern upstream for a legacy client. Errors: UNSUPPORTED_BY_UPSTREAM where it is no complete result. */
+export function toLegacy(result: Buffer): Buffer {
+  if (!UNUSUAL.some((word) => result.includes(word))) return result
+  const member = find(scanMembers(result, 0, result.length, DEPTH), 'resultType')
+  if (member === null) return result
+  const type: unknown = JSON.parse(result.toString('utf8', member.start, member.end))
+  if (type === 'complete') return result
+  throw new GatewayError('UNSUPPORTED_BY_UPSTREAM', `The upstream answered with resultType ${JSON.stringify(type)}`)
+}
+
+/** `structuredContent` wrapped as the outputSchema that older clients were given says (registry/encode.ts). */
+export function wrapStructured(result: Buffer): Buffer {
+  const members = scanMembers(result, 0, result.length, DEPTH)
+  const content = find(members, 'structuredContent')
+  if (content === null) return result
+  return Buffer.concat([
+    result.subarray(0, content.start),
+    Buffer.from('{"result":'),
+    result.subarray(content.start, content.end),
+    CLOSE,
+    result.subarray(content.end),
+  ])
+}
+
+/** An upstream's JSON-RPC error for the client's era: codes that this era may not carry are translated. */
+export function translateError(error: Buffer, from: Era, to: Era): Buffer {
+  if (from === to) return error
+  const parsed: unknown = JSON.parse(error.toString('utf8'))
+  if (!isRecord(parsed)) return error
+  // -32002 (resource not found) must not be emitted by a 2026-07-28 server; older clients know no -3202x.
+  if (to === 'modern' && parsed.code === -32002) return Buffer.from(JSON.stringify({ ...parsed, code: -32602 }))
+  return error
+}
