@@ -57,6 +57,13 @@ class RpcError extends Error {
   }
 }
 
+/** Faults of the envelope answer 400 to a modern client, those of the method's own parameters 200. */
+class MetaError extends RpcError {
+  constructor(/** @type {string} */ message) {
+    super(-32602, message)
+  }
+}
+
 /** Method -> result, the same for both families. `ttlMs` marks what a modern client may cache. */
 /** @type {Record<string, (params: any, modern: boolean) => object>} */
 const methods = {
@@ -109,10 +116,10 @@ const methods = {
 /** A modern answer says its type, who answers, and how long lists and pages may be kept. */
 function modernResult(/** @type {any} */ message, /** @type {import('node:http').IncomingHttpHeaders} */ headers) {
   const { method, params } = message
-  const version = params._meta[`${META}protocolVersion`]
-  if (typeof params._meta[`${META}clientCapabilities`] !== 'object') {
-    throw new RpcError(-32602, `_meta lacks ${META}clientCapabilities`)
+  for (const key of ['protocolVersion', 'clientCapabilities']) {
+    if (params?._meta?.[META + key] === undefined) throw new MetaError(`params._meta lacks ${META}${key}`)
   }
+  const version = params._meta[`${META}protocolVersion`]
   const name = params.name ?? params.uri
   const named = ['tools/call', 'prompts/get', 'resources/read'].includes(method)
   if (headers['mcp-protocol-version'] !== version || headers['mcp-method'] !== method) {
@@ -166,13 +173,15 @@ function answer(/** @type {string} */ body, /** @type {import('node:http').Incom
     return [400, { jsonrpc: '2.0', id: null, error: { code: -32600, message: 'Not a JSON-RPC message' } }]
   }
   if (message.id === undefined) return [202, null]
-  const modern = message.params?._meta?.[`${META}protocolVersion`] !== undefined
+  const modern =
+    message.params?._meta?.[`${META}protocolVersion`] !== undefined || headers['mcp-protocol-version'] === MODERN
   try {
     const result = modern ? modernResult(message, headers) : legacyResult(message)
     return [200, { jsonrpc: '2.0', id: message.id, result }]
   } catch (error) {
     const { code = -32603, message: why, data } = /** @type {RpcError} */ (error)
-    const status = !modern ? 200 : code === -32601 ? 404 : code <= -32020 && code >= -32022 ? 400 : 200
+    const refused = error instanceof MetaError || code === -32020 || code === -32022
+    const status = !modern ? 200 : code === -32601 ? 404 : refused ? 400 : 200
     return [status, { jsonrpc: '2.0', id: message.id, error: { code, message: why, ...(data && { data }) } }]
   }
 }
