@@ -9,8 +9,8 @@ import { type Message, readBody } from './jsonrpc.ts'
 const V = 'io.modelcontextprotocol/protocolVersion'
 const C = 'io.modelcontextprotocol/clientCapabilities'
 const meta = (version: string, more: object = { [C]: {} }): object => ({ _meta: { [V]: version, ...more } })
-const message = (method: string, params?: object, id: number | undefined = 1): Message =>
-  readBody(Buffer.from(JSON.stringify({ jsonrpc: '2.0', id, method, params }))) as Message
+const message = (method: string, params?: object, id: number | null = 1): Message =>
+  readBody(Buffer.from(JSON.stringify({ jsonrpc: '2.0', ...(id === null ? {} : { id }), method, params }))) as Message
 const verdict = (headers: Headers, body: Message): string => {
   try {
     const { era, revision } = classify(headers, body)
@@ -46,10 +46,10 @@ test('the body decides, the header only cross-checks', () => {
     [{ ...MODERN, 'mcp-method': 'initialize' }, message('initialize', meta('2026-07-28')), 'modern 2026-07-28'],
     [
       { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'x' },
-      message('notifications/y', {}, undefined),
+      message('notifications/y', {}, null),
       'HEADER_MISMATCH',
     ],
-    [{ 'mcp-protocol-version': '2026-07-28' }, message('notifications/y', {}, undefined), 'modern 2026-07-28'],
+    [{ 'mcp-protocol-version': '2026-07-28' }, message('notifications/y', {}, null), 'modern 2026-07-28'],
   ]
   for (const [headers, body, wanted] of cases)
     assert.equal(verdict(headers, body), wanted, JSON.stringify([headers, body.bytes.toString()]))
