@@ -80,7 +80,7 @@ test('what JSON.parse refuses is refused', () => {
   ]
   for (const text of texts) {
     refused(text)
-    if (!['[]', '1', '"a"', 'null'].includes(text)) assert.throws(() => JSON.parse(text), undefined, text)
+    if (!['[]', '1', '"a"', 'null'].includes(text)) assert.throws(() => JSON.parse(text), SyntaxError, text)
   }
 })
 

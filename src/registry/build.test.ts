@@ -12,7 +12,7 @@ const builder = (): { build(rows: RegistryRows): Promise<Snapshot> } => createBu
 const build = (rows: RegistryRows): Promise<Snapshot> => builder().build(rows)
 const scope = (snapshot: Snapshot, name = ''): Scope => snapshot.scopes.get(name)!
 const names = (of: Scope): string[] => of.tools.map(({ exposed }) => exposed)
-const json = (bytes: Buffer): Record<string, never> => JSON.parse(bytes.toString())
+const json = (bytes: Buffer): Record<string, unknown> => JSON.parse(bytes.toString()) as Record<string, unknown>
 
 test('tools and prompts get the slug, resources keep their URI, all sorted', async () => {
   const snapshot = await build(
@@ -116,12 +116,12 @@ test('older clients get a non-object outputSchema wrapped', async () => {
   const snapshot = await build(registryRows([{ upstream: upstreamRow('u'), definitions: [definition] }]))
   const [target] = scope(snapshot).tools
   assert.equal(target!.wrapped, true)
-  assert.deepEqual((json(target!.legacy) as { outputSchema: unknown }).outputSchema, {
+  assert.deepEqual(json(target!.legacy).outputSchema, {
     type: 'object',
     properties: { result: { type: 'array', items: { type: 'integer' } } },
     required: ['result'],
   })
-  assert.deepEqual((json(target!.modern) as { outputSchema: { type: string } }).outputSchema.type, 'array')
+  assert.deepEqual((json(target!.modern).outputSchema as { type: string }).type, 'array')
 })
 
 test('what did not change is not encoded again, and a disabled upstream is not there', async () => {
