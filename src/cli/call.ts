@@ -80,7 +80,7 @@ function resultText(cli: Cli, result: ToolResult): string {
   const content = result.content ?? []
   const lines = content.map((part) => contentText(cli, part))
   if (!content.some((part) => part.type === 'text') && result.structuredContent !== undefined) {
-    lines.push(plainLines(JSON.stringify(result.structuredContent, null, 2)))
+    lines.push(plainLines(cli.terminal, JSON.stringify(result.structuredContent, null, 2)))
   }
   return `${lines.join('\n')}\n`
 }
@@ -89,7 +89,7 @@ function contentText(cli: Cli, part: Readonly<Record<string, unknown>>): string 
   const dim = (text: string): string => paint(cli.terminal, 'dim', oneLine(text))
   switch (part.type) {
     case 'text':
-      return plainLines(String(part.text))
+      return plainLines(cli.terminal, String(part.text))
     case 'image':
     case 'audio':
       return dim(`[${part.type} ${String(part.mimeType)}, ${bytesOf(part.data)} bytes; --json has it]`)
@@ -97,11 +97,12 @@ function contentText(cli: Cli, part: Readonly<Record<string, unknown>>): string 
       return dim(`[link ${String(part.uri)} ${String(part.title ?? part.name ?? '')}]`)
     case 'resource': {
       const resource = (part.resource ?? {}) as Readonly<Record<string, unknown>>
-      if (typeof resource.text === 'string') return `${dim(`[${String(resource.uri)}]`)}\n${plainLines(resource.text)}`
+      if (typeof resource.text === 'string')
+        return `${dim(`[${String(resource.uri)}]`)}\n${plainLines(cli.terminal, resource.text)}`
       return dim(`[${String(resource.uri)}, ${bytesOf(resource.blob)} bytes; --json has it]`)
     }
     default:
-      return plainLines(JSON.stringify(part))
+      return plainLines(cli.terminal, JSON.stringify(part))
   }
 }
 

@@ -71,7 +71,7 @@ function inspectText(cli: Cli, upstream: UpstreamShape): string {
   }
   const children = upstream.children ?? []
   if (children.length > 0) {
-    parts.push(section(cli, 'Processes'), ...children.map((child) => `${oneLine(childText(child))}\n`))
+    parts.push(section(cli, 'Processes'), ...children.map((child) => `  ${oneLine(childText(child))}\n`))
   }
   const lines = stderrLines(upstream.stderr).slice(-STDERR_LINES)
   if (lines.length > 0)
@@ -91,7 +91,7 @@ function childText(child: Readonly<Record<string, unknown>>): string {
   return Object.entries(child)
     .filter(([, value]) => value !== null && value !== undefined && !(Array.isArray(value) && value.length === 0))
     .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
-    .join('  ')
+    .join(', ')
 }
 
 function stderrLines(stderr: UpstreamShape['stderr']): readonly string[] {

@@ -22,7 +22,7 @@ const FIRST = ['up', 'add', 'list', 'tools', 'call', 'inspect', 'client', 'docto
 /** Runs one command line (without node and script) and returns the exit code. */
 export async function run(words: readonly string[], cli: Cli, start: Start): Promise<number> {
   try {
-    await createProgram(cli, start).parseAsync(words, { from: 'user' })
+    await createProgram(cli, start).parseAsync(words.length === 0 ? ['--help'] : words, { from: 'user' })
     return EXIT.ok
   } catch (error) {
     return fail(cli, error, words.includes('--json'))
@@ -54,7 +54,7 @@ export function createProgram(cli: Cli, start: Start): Command {
   removeCommand(program, cli)
   tokenCommand(program, cli)
   helpCommand(program)
-  return program.action(() => program.help())
+  return program
 }
 
 function helpCommand(program: Command): void {
@@ -99,7 +99,7 @@ function failureOf(error: unknown): Failure | null {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return null
     const [message, ...rest] = error.message.replace(/^error: /, '').split('\n')
-    return new Failure(EXIT.usage, 'USAGE', message ?? 'wrong usage', rest.join(' ') || 'See `mcp-gateway help all`.')
+    return new Failure(EXIT.usage, 'USAGE', message ?? 'wrong usage', rest.join(' ').replace(/^\((.*)\)$/, '$1') || 'See `mcp-gateway help all`.')
   }
   if (error instanceof GatewayError) return new Failure(EXIT.failure, error.code, error.message, error.entry.hint)
   const message = error instanceof Error ? error.message : String(error)

@@ -20,8 +20,9 @@ export function plain(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, escaped)
 }
 
-/** As `plain`, but line breaks and tabs stay: for whole texts. */
-export function plainLines(text: string): string {
+/** Whole texts: as `plain` on a terminal, but with line breaks and tabs; a pipe or a file gets every byte. */
+export function plainLines(terminal: Terminal, text: string): string {
+  if (terminal.columns === null) return text
   return text
     .split(/\r?\n/)
     .map((line) => line.split('\t').map(plain).join('\t'))
