@@ -43,6 +43,8 @@ export interface LinkOptions {
 export interface Sending {
   /** Ends it, and its connection if it has begun; no callback of the handler comes any more. */
   abort(): void
+  /** Whether bytes of it may have left. */
+  readonly begun: boolean
 }
 
 export interface Link {

@@ -25,6 +25,10 @@ class Run implements Sending {
     if (headMs > 0) this.#headTimer = setTimeout(onHeadLate, headMs, this)
   }
 
+  get begun(): boolean {
+    return this.#controller !== null
+  }
+
   // undici calls this just before it writes the request: from here on it may have reached the server.
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
@@ -59,7 +63,7 @@ class Run implements Sending {
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
     if (this.#over) return
     this.#finish()
-    this.#handler.onError(this.#link.describe(error), this.#controller !== null)
+    this.#handler.onError(this.#link.describe(error), this.begun)
   }
 
   abort(): void {
@@ -71,7 +75,7 @@ class Run implements Sending {
 
   onHeadLate(): void {
     if (this.#over) return
-    const sent = this.#controller !== null
+    const sent = this.begun
     this.abort()
     const what = `${this.#link.host} did not answer within ${this.#headMs} ms`
     this.#handler.onError(new GatewayError('TIMEOUT', what), sent)

@@ -1,0 +1,130 @@
+// One request to an upstream, whoever asks (a call of a client, or the control plane itself), and its envelope in the
+// upstream's era. Only `_meta` is made here: `params` come as bytes and leave as bytes.
+
+import type { Call } from '../core/call.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Era, Revision } from '../core/model.ts'
+import { META } from '../mcp/classify.ts'
+
+export interface Ask {
+  readonly method: string
+  /** JSON text of an object without `_meta`, without white space around it. */
+  readonly params: Buffer
+  /** For Mcp-Name, or null. */
+  readonly name: string | null
+  /** Mcp-Param-* headers, flat and encoded. */
+  readonly paramHeaders: readonly string[]
+  readonly callMs: number
+  readonly callMsMax: number
+  /** Whose it is: what of its `_meta` passes, its progress, its log level, its cancellation. Null for our own requests. */
+  readonly call: Call | null
+}
+
+/** How an upstream is spoken to. */
+export interface Wire {
+  readonly era: Era
+  readonly revision: Revision
+  /** What `_meta` of a modern request begins with, up to the capabilities; '' for legacy. */
+  readonly metaHead: string
+}
+
+/** `version` is the gateway's own. */
+export function createWire(era: Era, revision: Revision, version: string): Wire {
+  const info = clientInfo(version)
+  const metaHead =
+    era === 'legacy' ? '' : `"${META.version}":"${revision}","${META.client}":${info},"${META.capabilities}":`
+  return { era, revision, metaHead }
+}
+
+export function clientInfo(version: string): string {
+  return JSON.stringify({ name: 'mcp-gateway', version })
+}
+
+/** The upstream has not processed the request for certain, so that it may be sent again. */
+export class NotProcessed extends Error {
+  /** unsent: no byte has left. session: the upstream no longer knows our session. era: it speaks another era than we think. */
+  readonly why: 'unsent' | 'session' | 'era'
+  readonly error: GatewayError
+  /** The JSON-RPC error that came with it, as raw JSON text, or null. */
+  readonly detail: Buffer | null
+
+  constructor(why: NotProcessed['why'], error: GatewayError, detail: Buffer | null = null) {
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
+    super(error.message)
+    Error.stackTraceLimit = limit
+    this.why = why
+    this.error = error
+    this.detail = detail
+  }
+}
+
+/** The same error with the upstream's name in front. */
+export function named(name: string, error: GatewayError): GatewayError {
+  return new GatewayError(error.code, `${name}: ${error.message}`, error.options)
+}
+
+/**
+ * Request ids of one process. Several processes share an upstream session, and an upstream may tell requests of one
+ * session apart by nothing but their id, so that each process counts in its own residue class.
+ */
+export class Ids {
+  #last: number
+
+  constructor(worker: number) {
+    this.#last = worker
+  }
+
+  next(): number {
+    this.#last += 256
+    return this.#last
+  }
+}
+
+const EMPTY_CAPABILITIES = '{}'
+
+/** JSON text of the members of `_meta`, '' for none. `id` is raw JSON text: also the progress token. */
+function metaOf(id: string, ask: Ask, wire: Wire): string {
+  const call = ask.call
+  let text = ''
+  if (wire.era === 'modern') {
+    // A modern client's capabilities pass to a modern upstream: it may ask only what this client can answer.
+    const capabilities = call !== null && call.era === 'modern' ? call.client.capabilities : null
+    text = wire.metaHead + (capabilities === null ? EMPTY_CAPABILITIES : capabilities.toString('utf8'))
+    if (call !== null && call.logLevel !== null) text += `,"${META.logLevel}":"${call.logLevel}"`
+  }
+  if (call === null) return text
+  if (call.progressToken !== null && call.notify !== null) text += `,"progressToken":${id}`
+  const trace = call.trace
+  if (trace !== null && (wire.era === 'modern' || call.params.metaRaw('traceparent') !== null)) {
+    text += `,"traceparent":${JSON.stringify(trace.traceparent)}`
+    if (trace.tracestate !== null) text += `,"tracestate":${JSON.stringify(trace.tracestate)}`
+    if (trace.baggage !== null) text += `,"baggage":${JSON.stringify(trace.baggage)}`
+  }
+  for (const [key, raw] of call.params.vendorMeta()) text += `,${JSON.stringify(key)}:${raw.toString('utf8')}`
+  return text.charCodeAt(0) === 0x2c ? text.slice(1) : text
+}
+
+function isEmptyObject(params: Buffer): boolean {
+  for (let at = 1; at < params.length - 1; at += 1) {
+    const byte = params[at]!
+    if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return false
+  }
+  return true
+}
+
+/** The whole message. `id` is raw JSON text. */
+export function encodeAsk(id: string, ask: Ask, wire: Wire): Buffer {
+  const { params } = ask
+  const head = `{"jsonrpc":"2.0","id":${id},"method":"${ask.method}","params":`
+  const meta = metaOf(id, ask, wire)
+  const tail = meta === '' ? '}' : `${isEmptyObject(params) ? '' : ','}"_meta":{${meta}}}}`
+  // Without its closing brace where `_meta` follows.
+  const paramsEnd = meta === '' ? params.length : params.length - 1
+  const headBytes = Buffer.byteLength(head)
+  const bytes = Buffer.allocUnsafe(headBytes + paramsEnd + Buffer.byteLength(tail))
+  bytes.write(head, 0)
+  params.copy(bytes, headBytes, 0, paramsEnd)
+  bytes.write(tail, headBytes + paramsEnd)
+  return bytes
+}
