@@ -99,7 +99,12 @@ function failureOf(error: unknown): Failure | null {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return null
     const [message, ...rest] = error.message.replace(/^error: /, '').split('\n')
-    return new Failure(EXIT.usage, 'USAGE', message ?? 'wrong usage', rest.join(' ').replace(/^\((.*)\)$/, '$1') || 'See `mcp-gateway help all`.')
+    return new Failure(
+      EXIT.usage,
+      'USAGE',
+      message ?? 'wrong usage',
+      rest.join(' ').replace(/^\((.*)\)$/, '$1') || 'See `mcp-gateway help all`.',
+    )
   }
   if (error instanceof GatewayError) return new Failure(EXIT.failure, error.code, error.message, error.entry.hint)
   const message = error instanceof Error ? error.message : String(error)

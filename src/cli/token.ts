@@ -15,7 +15,7 @@ interface CreateOptions extends CommonOptions {
 }
 
 export function tokenCommand(program: Command, cli: Cli): void {
-  const token = program.command('token').description('create, list and revoke tokens')
+  const token = program.command('token').description('create, list and revoke tokens').helpCommand(false)
 
   const create = token
     .command('create')
