@@ -64,6 +64,9 @@ export function classify(headers: Headers, message: Message, requireHeaders = tr
   const claim = message.params.metaRaw(META.version)
   if (claim === null) {
     if (versionHeader !== undefined && isModern(versionHeader)) {
+      if (message.method === 'initialize') {
+        throw new GatewayError('HEADER_MISMATCH', `initialize does not exist in ${versionHeader}, which the header names`)
+      }
       if (message.kind === 'notification') return modernNotification(headers, message, versionHeader as Revision)
       throw new GatewayError(
         'INVALID_PARAMS',
@@ -97,6 +100,9 @@ function modern(headers: Headers, message: Message, claim: Buffer, requireHeader
     throw new GatewayError('INVALID_PARAMS', `params._meta["${META.capabilities}"] must be an object`)
   }
   if (message.kind === 'request' && requireHeaders) checkHeaders(headers, message, versionHeader)
+  else if (headers['mcp-method'] !== undefined && headers['mcp-method'] !== message.method) {
+    throw new GatewayError('HEADER_MISMATCH', 'Mcp-Method differs from the method in the body')
+  }
   const level = message.params.metaValue(META.logLevel)
   if (level !== undefined && !(LOG_LEVELS as readonly unknown[]).includes(level)) {
     throw new GatewayError('INVALID_PARAMS', `params._meta["${META.logLevel}"] must be one of ${LOG_LEVELS.join(', ')}`)

@@ -60,6 +60,9 @@ function toMessage(bytes: Buffer, start: number, end: number): Message {
     }
     throw new GatewayError('INVALID_REQUEST', 'The member "method" is missing')
   }
+  if (find(members, 'result') !== null || find(members, 'error') !== null) {
+    throw new GatewayError('INVALID_REQUEST', 'A message with "method" must have neither "result" nor "error"')
+  }
   const method = stringAt(bytes, methodMember)
   if (method === null || method === '')
     throw new GatewayError('INVALID_REQUEST', 'The member "method" must be a string')

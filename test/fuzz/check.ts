@@ -60,9 +60,11 @@ export function checkRequest(bytes: Buffer, headers: Readonly<Record<string, str
 
 const hasNoMethod = (value: unknown): boolean => (value as { method?: unknown }).method === ''
 
-/** Integers beyond 2^53 are ids for us (they go back as they came) and none for the SDK. */
+/** What is decided elsewhere: integers beyond 2^53 are ids for us (they go back as they came); the classifier checks the token. */
 function withInteger(plain: Record<string, unknown>): unknown {
-  return typeof plain.id === 'number' && !Number.isSafeInteger(plain.id) ? { ...plain, id: 1 } : plain
+  const text = JSON.stringify(plain, (key, item: unknown) => (key === 'progressToken' ? undefined : item))
+  const copy = JSON.parse(text) as Record<string, unknown>
+  return typeof copy.id === 'number' && !Number.isSafeInteger(copy.id) ? { ...copy, id: 1 } : copy
 }
 
 function pairs(told: Message | Message[], parsed: unknown): [Message, Record<string, unknown>][] {
