@@ -135,7 +135,7 @@ export class Child {
       lineBytes: options.limits.childLineBytes,
       sliceMs: options.limits.sliceMs,
       onLine: (line) => this.#line(line),
-      onTooLong: () => this.kill(`sent a line of more than ${options.limits.childLineBytes} bytes`),
+      onTooLong: () => this.kill(`The process sent a line of more than ${options.limits.childLineBytes} bytes`),
     })
     process.stderr!.on('data', (chunk: Buffer) => this.#complain(chunk, process.stderr!))
     process.stderr!.on('error', () => {})

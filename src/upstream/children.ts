@@ -272,8 +272,9 @@ class ChildrenOf implements Children {
         child.kill(`The process had ${use.processes} processes; its limit is ${processes}`)
       } else if (memoryBytes > 0 && use.memoryBytes > memoryBytes) {
         const bytes = await sharedMemory(use)
-        if (bytes > memoryBytes)
-          child.kill(`The process used ${mebibytes(bytes)}; its limit is ${mebibytes(memoryBytes)}`)
+        if (bytes > memoryBytes) {
+          child.kill(`The process used ${mebibytes(bytes)} of memory; its limit is ${mebibytes(memoryBytes)}`)
+        }
       }
     }
     this.#sweepTimer = null
@@ -291,7 +292,7 @@ class ChildrenOf implements Children {
 }
 
 function mebibytes(bytes: number): string {
-  return `${Math.round(bytes / 1024 ** 2)} MiB of memory`
+  return `${Math.round(bytes / 1024 ** 2)} MiB`
 }
 
 /** Says what is wrong with the command itself, which the child's exit code would not. */
