@@ -25,7 +25,9 @@ const MODERN = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/list
 test('the body decides, the header only cross-checks', () => {
   const cases: [Headers, Message, string][] = [
     [{}, message('initialize', { protocolVersion: '2025-11-25' }), 'legacy 2025-03-26'],
-    [{ 'mcp-protocol-version': '2099-01-01' }, message('initialize', {}), 'legacy 2025-11-25'],
+    [{ 'mcp-protocol-version': '1999-01-01' }, message('initialize', {}), 'legacy 2025-11-25'],
+    [{ 'mcp-protocol-version': '2099-01-01' }, message('initialize', {}), 'HEADER_MISMATCH'],
+    [{ 'mcp-protocol-version': '2099-01-01' }, message('tools/list', {}), 'UNSUPPORTED_VERSION'],
     [{}, message('tools/list'), 'legacy 2025-03-26'],
     [{ 'mcp-protocol-version': '2025-06-18' }, message('tools/list'), 'legacy 2025-06-18'],
     [{ 'mcp-protocol-version': '1999-01-01' }, message('tools/list'), 'UNSUPPORTED_VERSION'],

@@ -38,6 +38,11 @@ export function isModern(text: string): boolean {
   return (MODERN_REVISIONS as readonly string[]).includes(text)
 }
 
+/** Of the modern family, whether or not we know the revision: dates sort as text. */
+function isModernFamily(text: string): boolean {
+  return /^\d{4}-\d\d-\d\d$/.test(text) && text >= MODERN_REVISIONS[0]
+}
+
 export function unsupportedVersion(requested: string): GatewayError {
   return new GatewayError(
     'UNSUPPORTED_VERSION',
@@ -63,10 +68,14 @@ export function classify(headers: Headers, message: Message, requireHeaders = tr
   const versionHeader = headers['mcp-protocol-version']
   const claim = message.params.metaRaw(META.version)
   if (claim === null) {
-    if (versionHeader !== undefined && isModern(versionHeader)) {
+    if (versionHeader !== undefined && isModernFamily(versionHeader)) {
       if (message.method === 'initialize') {
-        throw new GatewayError('HEADER_MISMATCH', `initialize does not exist in ${versionHeader}, which the header names`)
+        throw new GatewayError(
+          'HEADER_MISMATCH',
+          `initialize does not exist in ${versionHeader}, which the header names`,
+        )
       }
+      if (!isModern(versionHeader)) throw unsupportedVersion(versionHeader)
       if (message.kind === 'notification') return modernNotification(headers, message, versionHeader as Revision)
       throw new GatewayError(
         'INVALID_PARAMS',
