@@ -1,7 +1,7 @@
 // docs/cli.md, made from the commands themselves.
 
 import type { Command } from 'commander'
-import { createProgram } from '../src/cli/program.ts'
+import { COMMAND_NAMES, createProgram } from '../src/cli/program.ts'
 
 const HEAD = `# The command line
 
@@ -39,8 +39,8 @@ Colours appear on terminals only, and never with \`NO_COLOR\`. Anything that tak
 \`up\` prints exactly one line that begins with two spaces and \`curl \`: it calls a tool when pasted into a shell.
 `
 
-export function cliReference(): string {
-  const program = createProgram(
+export async function cliReference(): Promise<string> {
+  const program = await createProgram(
     {
       terminal: { out: () => {}, err: () => {}, columns: 100, colour: false, live: false },
       surroundings: { url: null, token: null, dataDirectory: '', workingDirectory: '', proxyVariables: [] },
@@ -48,6 +48,7 @@ export function cliReference(): string {
       now: () => 0,
     },
     () => Promise.reject(new Error('the reference starts nothing')),
+    COMMAND_NAMES,
   )
   return `${HEAD}${[program, ...program.commands].flatMap((command) => sections(command, command === program)).join('')}`
 }

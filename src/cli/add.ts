@@ -21,10 +21,8 @@ interface AddOptions extends CommonOptions {
 
 const WAIT_MS_MAX = 60_000
 
-export function addCommand(program: Command, cli: Cli): void {
-  const command = program
-    .command('add')
-    .description('add an upstream: a URL, or a command after --')
+export function addCommand(command: Command, cli: Cli): void {
+  command
     .usage('[options] <url>\n       mcp-gateway add [options] -- <command> [arguments…]')
     .argument('<place...>', 'URL of a streamable HTTP server (several: copies of one server), or a command')
     .option('--slug <slug>', 'its name in the gateway; made from the server when left out')

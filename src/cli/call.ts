@@ -17,10 +17,8 @@ interface ToolResult {
   readonly isError?: boolean
 }
 
-export function callCommand(program: Command, cli: Cli): void {
-  const command = program
-    .command('call')
-    .description('call a tool and print what it answers')
+export function callCommand(command: Command, cli: Cli): void {
+  command
     .argument('<tool>', 'its name, as `mcp-gateway tools` shows it')
     .argument('[arguments]', 'a JSON object, or - to read it from standard input', '{}')
     .option('--timeout <seconds>', 'how long to wait', '60')

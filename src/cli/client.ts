@@ -96,10 +96,8 @@ export const CLIENTS: Readonly<Record<string, Write>> = {
   })),
 }
 
-export function clientCommand(program: Command, cli: Cli): void {
-  const command = program
-    .command('client')
-    .description('print what connects a client to this gateway')
+export function clientCommand(command: Command, cli: Cli): void {
+  command
     .argument('<client>', Object.keys(CLIENTS).join(', '))
     .option('--server <slug>', 'connect it to one virtual server')
     .addOption(new Option('--name <name>', 'what the client calls the gateway').default('gateway'))

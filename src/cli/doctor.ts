@@ -27,11 +27,8 @@ interface DoctorOptions extends CommonOptions {
   readonly port: string
 }
 
-export function doctorCommand(program: Command, cli: Cli): void {
-  const command = program
-    .command('doctor')
-    .description('find what is wrong and how to mend it')
-    .option('--port <port>', 'the port that a gateway would take', '4444')
+export function doctorCommand(command: Command, cli: Cli): void {
+  command.option('--port <port>', 'the port that a gateway would take', '4444')
   speaksToGateway(command).action(async (options: DoctorOptions) => {
     const findings = await withProgress(cli.terminal, 'looking', examine(cli, options))
     if (options.json === true) printJson(cli, findings)

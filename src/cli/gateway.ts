@@ -2,7 +2,6 @@
 // Absent on purpose: fetch (its import costs more than the whole command), retries, proxies.
 
 import { readFileSync, statSync } from 'node:fs'
-import { request as requestHttp } from 'node:http'
 import { join } from 'node:path'
 import { EXIT, Failure, hintOf, usage } from './failure.ts'
 
@@ -121,7 +120,8 @@ const ANSWER_BYTES = 64 * 1024 * 1024
 
 /** One request and its whole answer, whatever its status. Errors: NOT_REACHABLE. */
 export async function ask(target: Target, what: Ask): Promise<Answer> {
-  const request = target.url.startsWith('https:') ? (await import('node:https')).request : requestHttp
+  // Loaded here, as even node:http costs more than all of `--help`.
+  const { request } = await (target.url.startsWith('https:') ? import('node:https') : import('node:http'))
   const body = what.body === undefined ? null : Buffer.from(JSON.stringify(what.body))
   const headers: Record<string, string | number> = { accept: 'application/json', ...what.headers }
   if (target.token !== null) headers.authorization = `Bearer ${target.token}`

@@ -9,10 +9,8 @@ import { offersOf, placeOf, stateTrouble } from './upstream-text.ts'
 
 const STDERR_LINES = 20
 
-export function inspectCommand(program: Command, cli: Cli): void {
-  speaksToGateway(
-    program.command('inspect').description('show all that is known of one upstream').argument('<slug>'),
-  ).action(async (slug: string, options: CommonOptions) => {
+export function inspectCommand(command: Command, cli: Cli): void {
+  speaksToGateway(command.argument('<slug>')).action(async (slug: string, options: CommonOptions) => {
     const path = `/v1/upstreams/${encodeURIComponent(slug)}?include=stderr,children,shadowed`
     const upstream = await askJson<UpstreamShape>(target(cli, options), { path })
     if (options.json === true) return printJson(cli, upstream)

@@ -7,16 +7,14 @@ import type { UpstreamShape } from './shapes.ts'
 import { paint, styleOfState, table } from './terminal.ts'
 import { placeOf, stateTrouble } from './upstream-text.ts'
 
-export function listCommand(program: Command, cli: Cli): void {
-  speaksToGateway(program.command('list').alias('ls').description('list the upstreams and how they are')).action(
-    async (options: CommonOptions) => {
-      const upstreams = await askAll<UpstreamShape>(target(cli, options), '/v1/upstreams')
-      if (options.json === true) return printJson(cli, upstreams)
-      cli.terminal.out(
-        upstreams.length === 0 ? 'No upstreams yet. Add one: mcp-gateway add URL\n' : listText(cli, upstreams),
-      )
-    },
-  )
+export function listCommand(command: Command, cli: Cli): void {
+  speaksToGateway(command).action(async (options: CommonOptions) => {
+    const upstreams = await askAll<UpstreamShape>(target(cli, options), '/v1/upstreams')
+    if (options.json === true) return printJson(cli, upstreams)
+    cli.terminal.out(
+      upstreams.length === 0 ? 'No upstreams yet. Add one: mcp-gateway add URL\n' : listText(cli, upstreams),
+    )
+  })
 }
 
 function listText(cli: Cli, upstreams: readonly UpstreamShape[]): string {

@@ -2,34 +2,77 @@
 
 import { Command, CommanderError } from 'commander'
 import { GatewayError } from '../core/errors.ts'
-import { addCommand } from './add.ts'
-import { callCommand } from './call.ts'
-import { clientCommand } from './client.ts'
 import type { Cli } from './command.ts'
-import { doctorCommand } from './doctor.ts'
 import { EXIT, Failure } from './failure.ts'
-import { inspectCommand } from './inspect.ts'
-import { listCommand } from './list.ts'
-import { removeCommand } from './remove.ts'
 import { oneLine, paint } from './terminal.ts'
-import { tokenCommand } from './token.ts'
-import { toolsCommand } from './tools.ts'
-import { type Start, upCommand } from './up.ts'
+import type { Start } from './up.ts'
 
-/** What the first help shows; `help all` shows the rest too. */
-const FIRST = ['up', 'add', 'list', 'tools', 'call', 'inspect', 'client', 'doctor']
+type Define = (command: Command, cli: Cli, start: Start) => void
+
+interface Entry {
+  readonly about: string
+  readonly alias?: string
+  /** Shown by `help all` only. */
+  readonly later?: boolean
+  /** Loads the command's own file: a start of the gateway must not pay for the other nine. */
+  readonly load: () => Promise<Define>
+}
+
+const COMMANDS: Readonly<Record<string, Entry>> = {
+  up: { about: 'start a gateway here', load: async () => (await import('./up.ts')).upCommand },
+  add: {
+    about: 'add an upstream: a URL, or a command after --',
+    load: async () => (await import('./add.ts')).addCommand,
+  },
+  list: {
+    about: 'list the upstreams and how they are',
+    alias: 'ls',
+    load: async () => (await import('./list.ts')).listCommand,
+  },
+  tools: { about: 'list the tools that clients see', load: async () => (await import('./tools.ts')).toolsCommand },
+  call: { about: 'call a tool and print what it answers', load: async () => (await import('./call.ts')).callCommand },
+  inspect: {
+    about: 'show all that is known of one upstream',
+    load: async () => (await import('./inspect.ts')).inspectCommand,
+  },
+  client: {
+    about: 'print what connects a client to this gateway',
+    load: async () => (await import('./client.ts')).clientCommand,
+  },
+  doctor: {
+    about: 'find what is wrong and how to mend it',
+    load: async () => (await import('./doctor.ts')).doctorCommand,
+  },
+  remove: {
+    about: 'remove an upstream',
+    alias: 'rm',
+    later: true,
+    load: async () => (await import('./remove.ts')).removeCommand,
+  },
+  token: {
+    about: 'create, list and revoke tokens',
+    later: true,
+    load: async () => (await import('./token.ts')).tokenCommand,
+  },
+}
+
+export const COMMAND_NAMES = Object.keys(COMMANDS)
 
 /** Runs one command line (without node and script) and returns the exit code. */
 export async function run(words: readonly string[], cli: Cli, start: Start): Promise<number> {
   try {
-    await createProgram(cli, start).parseAsync(words.length === 0 ? ['--help'] : words, { from: 'user' })
+    const asked = words.filter((word) => !word.startsWith('-')).slice(0, 2)
+    const names = asked[0] === 'help' ? asked.slice(1) : asked.slice(0, 1)
+    const program = await createProgram(cli, start, names)
+    await program.parseAsync(words.length === 0 ? ['--help'] : words, { from: 'user' })
     return EXIT.ok
   } catch (error) {
     return fail(cli, error, words.includes('--json'))
   }
 }
 
-export function createProgram(cli: Cli, start: Start): Command {
+/** All commands by name, those of `names` (or aliases) with their options and actions too. */
+export async function createProgram(cli: Cli, start: Start, names: readonly string[]): Promise<Command> {
   const program = new Command('mcp-gateway')
     .description('One endpoint in front of many MCP servers.')
     .version(cli.version, '-V, --version', 'print the version')
@@ -42,39 +85,44 @@ export function createProgram(cli: Cli, start: Start): Command {
       getOutHelpWidth: () => cli.terminal.columns ?? 100,
       outputError: () => {},
     })
-    .configureHelp({ subcommandTerm: (command) => command.name() })
-  upCommand(program, cli, start)
-  addCommand(program, cli)
-  listCommand(program, cli)
-  toolsCommand(program, cli)
-  callCommand(program, cli)
-  inspectCommand(program, cli)
-  clientCommand(program, cli)
-  doctorCommand(program, cli)
-  removeCommand(program, cli)
-  tokenCommand(program, cli)
-  helpCommand(program)
+  for (const [name, { about, alias, load }] of Object.entries(COMMANDS)) {
+    const command = program.command(name).description(about).helpCommand(false)
+    if (alias !== undefined) command.alias(alias)
+    if (names.includes(name) || (alias !== undefined && names.includes(alias))) (await load())(command, cli, start)
+  }
+  addHelp(program)
   return program
 }
 
-function helpCommand(program: Command): void {
-  const visible = (all: boolean) => (command: Command) =>
-    command.commands.filter(
-      (one) => command !== program || (one.name() !== 'help' && (all || FIRST.includes(one.name()))),
-    )
-  program.configureHelp({ ...program.configureHelp(), visibleCommands: visible(false) })
+function addHelp(program: Command): void {
+  const show = (all: boolean): void => {
+    program.configureHelp({
+      subcommandTerm: (command) => command.name(),
+      visibleCommands: (command) =>
+        command === program ? command.commands.filter((one) => all || isFirst(one.name())) : [...command.commands],
+    })
+  }
+  show(false)
   program
-    .addHelpText('after', () => '\n`mcp-gateway help all` shows every command, `mcp-gateway help COMMAND` one of them.')
+    .addHelpText('after', '\n`mcp-gateway help all` shows every command, `mcp-gateway help COMMAND` one of them.')
     .command('help')
     .argument('[command]')
     .action((name: string | undefined) => {
-      if (name === 'all') program.configureHelp({ ...program.configureHelp(), visibleCommands: visible(true) })
-      const command =
-        name === undefined || name === 'all' ? program : program.commands.find((one) => one.name() === name)
-      if (command === undefined)
+      if (name === 'all') show(true)
+      const command = name === undefined || name === 'all' ? program : find(program, name)
+      if (command === undefined) {
         throw new Failure(EXIT.usage, 'USAGE', `There is no command "${name}"`, 'See `mcp-gateway help all`.')
+      }
       command.help()
     })
+}
+
+function isFirst(name: string): boolean {
+  return Object.hasOwn(COMMANDS, name) && COMMANDS[name]!.later !== true
+}
+
+function find(program: Command, name: string): Command | undefined {
+  return program.commands.find((one) => one.name() === name || one.aliases().includes(name))
 }
 
 /** Prints what went wrong in at most three lines, or as one JSON object, on standard error. */

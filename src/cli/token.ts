@@ -14,9 +14,7 @@ interface CreateOptions extends CommonOptions {
   readonly expires?: string
 }
 
-export function tokenCommand(program: Command, cli: Cli): void {
-  const token = program.command('token').description('create, list and revoke tokens').helpCommand(false)
-
+export function tokenCommand(token: Command, cli: Cli): void {
   const create = token
     .command('create')
     .description('create a token and print it once')

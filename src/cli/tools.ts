@@ -12,10 +12,8 @@ interface ToolsOptions extends CommonOptions {
   readonly query?: string
 }
 
-export function toolsCommand(program: Command, cli: Cli): void {
-  const command = program
-    .command('tools')
-    .description('list the tools that clients see')
+export function toolsCommand(command: Command, cli: Cli): void {
+  command
     .option('--upstream <slug>', 'only those of one upstream')
     .option('--server <slug>', 'only those of one virtual server')
     .option('-q, --query <words>', 'only those whose name or description holds these words')

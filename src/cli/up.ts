@@ -49,10 +49,8 @@ export interface Running {
 
 export type Start = (flags: UpFlags) => Promise<Running>
 
-export function upCommand(program: Command, cli: Cli, start: Start): void {
-  program
-    .command('up')
-    .description('start a gateway here')
+export function upCommand(command: Command, cli: Cli, start: Start): void {
+  command
     .option('--data <directory>', 'where it keeps its registry, keys and token (MCP_GATEWAY_DATA)')
     .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
     .option('--port <port>', 'port to listen on, 0 for any free one (default: 4444)')

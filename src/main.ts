@@ -1,0 +1,49 @@
+// The process: its arguments, its terminal, its exit code. bin/mcp-gateway.cjs calls `main`; started by itself
+// (`node src/main.ts up`) it does the same. What a gateway is made of is loaded only by `up`.
+
+import { readFileSync } from 'node:fs'
+import type { Cli } from './cli/command.ts'
+import { run } from './cli/program.ts'
+import type { Start } from './cli/up.ts'
+import { readCliEnvironment } from './config/surroundings.ts'
+
+const EXIT_MS = 1_000
+
+export async function main(words: readonly string[]): Promise<void> {
+  // `mcp-gateway tools | head` closes our output early; that is the reader's right and no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit()
+    throw error
+  })
+  process.exitCode = await run(words, createCli(), start)
+  // Everything is written and closed by now; a forgotten handle must not keep the process.
+  setTimeout(() => process.exit(), EXIT_MS).unref()
+}
+
+function createCli(): Cli {
+  const { plain, ...surroundings } = readCliEnvironment()
+  const { stdout, stderr } = process
+  return {
+    terminal: {
+      out: (text) => stdout.write(text),
+      err: (text) => stderr.write(text),
+      columns: stdout.isTTY ? stdout.columns : null,
+      colour: stdout.isTTY && !plain,
+      live: stderr.isTTY,
+    },
+    surroundings,
+    version: readVersion(),
+    now: Date.now,
+  }
+}
+
+function readVersion(): string {
+  const read = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  return read.version
+}
+
+const start: Start = async (flags) => {
+  throw new Error(JSON.stringify(flags))
+}
+
+if (import.meta.main) await main(process.argv.slice(2))
