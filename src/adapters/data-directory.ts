@@ -81,7 +81,7 @@ export function openDataDirectory(path: string, pid: number = process.pid): Data
     announce: (url) => writeText(notePath, JSON.stringify({ pid, url })),
     withdraw() {
       const note = readText(notePath)
-      if (note !== null && note.includes(`"pid":${pid},`)) rmSync(notePath, { force: true })
+      if (note?.includes(`"pid":${pid},`)) rmSync(notePath, { force: true })
     },
   }
 }

@@ -170,6 +170,13 @@ function text(raw: Buffer): string | null {
 function modernClient(message: Message, capabilities: Buffer | null): ClientView {
   const info = message.params.metaRaw(META.client)
   const parsed: unknown = info === null ? null : JSON.parse(info.toString('utf8'))
+  const isInfo = isRecord(parsed) && typeof parsed.name === 'string' && typeof parsed.version === 'string'
+  if (info !== null && !isInfo) {
+    throw new GatewayError(
+      'INVALID_PARAMS',
+      `params._meta["${META.client}"] must be an object with a name and a version`,
+    )
+  }
   // Two bytes are `{}`, which is what most clients send: nothing to read.
   const declared: unknown =
     capabilities === null || capabilities.length === 2 ? null : JSON.parse(capabilities.toString('utf8'))
