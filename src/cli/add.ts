@@ -46,7 +46,8 @@ Examples:
     const gateway = target(cli, options)
     const waitMs = parseDuration(/^\d+$/.test(options.wait) ? `${options.wait}s` : options.wait)
     if (waitMs === null || waitMs > WAIT_MS_MAX) throw usage('--wait is a time up to 60s, such as 15s')
-    const isLocal = gateway.directory !== null
+    // The operator's own token means that the gateway runs here: paths of the command mean the same to both.
+    const isLocal = gateway.tokenFrom === 'data'
     const body = {
       ...(options.slug === undefined ? {} : { slug: options.slug }),
       ...(options.title === undefined ? {} : { title: options.title }),

@@ -74,6 +74,10 @@ async function examine(cli: Cli, options: DoctorOptions): Promise<Finding[]> {
     if (upstreams.length === 0) findings.push(note('upstreams', 'there are none yet', 'Add one: mcp-gateway add URL'))
   } catch (error) {
     if (!(error instanceof Failure)) throw error
+    if (error.code === 'FORBIDDEN') {
+      findings.push(ok('token', 'accepted; to see the upstreams it would need the right "admin"'))
+      return findings
+    }
     const mend = error.hint ?? 'Make one with `mcp-gateway token create NAME`.'
     findings.push(fail('token', `${error.code} ${error.message}`, mend))
   }

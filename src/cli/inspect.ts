@@ -20,26 +20,20 @@ export function inspectCommand(command: Command, cli: Cli): void {
 
 function inspectText(cli: Cli, upstream: UpstreamShape): string {
   const { state, discovery } = upstream
-  const ago = (time: string | undefined): string | null =>
-    time === undefined ? null : `${span(cli.now() - Date.parse(time))} ago`
+  const ago = (time: string): string => `${span(cli.now() - Date.parse(time))} ago`
+  const since = (time: string | undefined, word = ''): string => (time === undefined ? '' : `, ${word}${ago(time)}`)
   const server = discovery?.serverInfo
   const parts = [
     fields(cli.terminal, [
       ['upstream', paint(cli.terminal, 'bold', upstream.slug)],
       ['title', upstream.title ? oneLine(upstream.title) : null],
       ['at', oneLine(placeOf(upstream))],
-      ['state', `${paint(cli.terminal, styleOfState(state.state), state.state)}${since(ago(state.since))}`],
+      ['state', `${paint(cli.terminal, styleOfState(state.state), state.state)}${since(state.since)}`],
       ['trouble', state.state === 'ready' || state.state === 'disabled' ? null : stateTrouble(upstream, cli.now())],
       ['attempts', state.state === 'ready' || !state.attempts ? null : String(state.attempts)],
       ['server', server ? oneLine(`${server.title ?? server.name} ${server.version}`) : null],
-      [
-        'speaks',
-        discovery ? `${discovery.revision} (${discovery.era})${since(ago(discovery.probedAt), 'probed ')}` : null,
-      ],
-      [
-        'offers',
-        discovery?.counts ? `${offersOf(discovery.counts)}${since(ago(discovery.discoveredAt), 'read ')}` : null,
-      ],
+      ['speaks', discovery ? `${discovery.revision} (${discovery.era})${since(discovery.probedAt, 'probed ')}` : null],
+      ['offers', discovery?.counts ? `${offersOf(discovery.counts)}${since(discovery.discoveredAt, 'read ')}` : null],
       ['isolation', upstream.isolation ?? null],
       ['keeps state', discovery?.stateful === undefined ? null : discovery.stateful ? 'yes' : 'no'],
       ['managed by', upstream.originRef ?? upstream.origin ?? null],
@@ -69,9 +63,22 @@ function inspectText(cli: Cli, upstream: UpstreamShape): string {
   }
   const children = upstream.children ?? []
   if (children.length > 0) {
-    parts.push(section(cli, 'Processes'), ...children.map((child) => `  ${oneLine(childText(child))}\n`))
+    parts.push(
+      section(cli, 'Processes'),
+      table(cli.terminal, children, [
+        { title: 'PID', value: (child) => String(child.pid ?? '-'), right: true },
+        { title: 'FOR', value: (child) => child.owner },
+        { title: 'STARTED', value: (child) => ago(child.startedAt) },
+        { title: 'USED', value: (child) => ago(child.lastUsedAt) },
+        { title: 'ODD LINES', value: (child) => String(child.dropped), right: true },
+        { title: 'WITHOUT LIMIT', value: (child) => child.unset.join('; ') || 'none' },
+      ]),
+    )
   }
-  const lines = stderrLines(upstream.stderr).slice(-STDERR_LINES)
+  const lines = (upstream.stderr ?? '')
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .slice(-STDERR_LINES)
   if (lines.length > 0)
     parts.push(section(cli, 'Last of its standard error'), ...lines.map((line) => `  ${plain(line)}\n`))
   return parts.join('')
@@ -79,20 +86,4 @@ function inspectText(cli: Cli, upstream: UpstreamShape): string {
 
 function section(cli: Cli, title: string): string {
   return `\n${paint(cli.terminal, 'bold', title)}\n`
-}
-
-function since(ago: string | null, word = ''): string {
-  return ago === null ? '' : `, ${word}${ago}`
-}
-
-function childText(child: Readonly<Record<string, unknown>>): string {
-  return Object.entries(child)
-    .filter(([, value]) => value !== null && value !== undefined && !(Array.isArray(value) && value.length === 0))
-    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
-    .join(', ')
-}
-
-function stderrLines(stderr: UpstreamShape['stderr']): readonly string[] {
-  if (stderr === null || stderr === undefined) return []
-  return (typeof stderr === 'string' ? stderr.split('\n') : stderr).filter((line) => line.trim() !== '')
 }

@@ -424,8 +424,13 @@ test('inspect shows state, what was skipped and shadowed, processes and standard
             skipped: [{ kind: 'tool', name: 'bad', reason: 'inputSchema is no object' }],
           },
           shadowed: [{ kind: 'resource', name: 'demo://x', owner: 'weather' }],
-          children: [{ pid: 42, state: 'running', limits: { memory: 'kept' } }],
-          stderr: ['starting\u001b[2J', ''],
+          children: [
+            {
+              ...{ pid: 42, owner: 'shared', dropped: 3, unset: ['memory: no cgroup'] },
+              ...{ startedAt: '2026-11-22T11:57:00.000Z', lastUsedAt: '2026-11-22T11:59:58.000Z' },
+            },
+          ],
+          stderr: 'starting\u001b[2J\n\n',
         },
       },
     },
@@ -436,7 +441,7 @@ test('inspect shows state, what was skipped and shadowed, processes and standard
     /^trouble +UPSTREAM_UNAVAILABLE exited with 1 \\u001b\[31mboom; next try in 12 s$/m,
     /^tool +bad +inputSchema is no object$/m,
     /^resource +demo:\/\/x +weather$/m,
-    /^ {2}pid 42, state running, limits \{"memory":"kept"\}$/m,
+    /^ 42 {2}shared {2}3 min ago {2}2 s ago +3 {2}memory: no cgroup$/m,
     /^ {2}starting\\u001b\[2J$/m,
   ]) {
     assert.match(out, expected)

@@ -39,8 +39,8 @@ export interface UpstreamShape {
     readonly skipped?: readonly { readonly kind: string; readonly name: string; readonly reason: string }[]
   } | null
   readonly shadowed?: readonly { readonly kind: string; readonly name: string; readonly owner: string }[]
-  readonly children?: readonly Readonly<Record<string, unknown>>[]
-  readonly stderr?: readonly string[] | string | null
+  readonly children?: readonly ChildShape[]
+  readonly stderr?: string | null
 }
 
 export interface ToolShape {
@@ -64,4 +64,15 @@ export interface TokenShape {
   readonly createdAt?: string
   readonly expiresAt?: string | null
   readonly lastUsedAt?: string | null
+}
+
+export interface ChildShape {
+  readonly pid: number | null
+  readonly owner: string
+  readonly startedAt: string
+  readonly lastUsedAt: string
+  /** Lines of its output that were no message. */
+  readonly dropped: number
+  /** Limits that this system could not set, each with its reason. */
+  readonly unset: readonly string[]
 }
