@@ -1,0 +1,631 @@
+// The complete server lane: Exchange over node:http and node:https. Framing is node's strict parser; what it lets pass
+// and we do not (repeated headers, odd transfer codings) is refused here, before anything above sees the request.
+// Lean on purpose: one object per request, no listener that is not needed, small replies leave as one write.
+// Absent on purpose: compression (the front proxy's), HTTP/2, upgrades, request trailers.
+
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
+import type { Server as NetServer, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import { type ErrorCode, GatewayError } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import type { EventStream, Exchange, ExchangeHandler } from './exchange.ts'
+import { PROBLEM_TYPE, problemText } from './problem.ts'
+import { createProxies, type Proxies, plainAddress } from './proxies.ts'
+
+export interface TlsTexts {
+  /** PEM texts. */
+  readonly cert: string
+  readonly key: string
+}
+
+export interface NodeServerOptions {
+  /** Must answer every exchange and must not throw. */
+  readonly handler: ExchangeHandler
+  readonly limits: Pick<
+    Limits,
+    | 'headerBytes'
+    | 'headerCount'
+    | 'headersMs'
+    | 'requestMs'
+    | 'keepAliveMs'
+    | 'connectionsMax'
+    | 'lingerMs'
+    | 'unreadBodyBytes'
+  >
+  readonly trustedProxies: readonly string[]
+  readonly tls?: TlsTexts
+  readonly log: { warn(event: string, fields?: Readonly<Record<string, unknown>>): void }
+}
+
+export interface NodeServer {
+  /** The caller lets it listen: on an address, or on a handle that the cluster shares. */
+  readonly server: NetServer
+  /** Certificate and key for new connections; throws, and keeps the old ones, where the texts do not fit. */
+  setTls(texts: TlsTexts): void
+  /** For `ms` every reply carries `Connection: close`; then no connection is accepted and idle ones are closed. */
+  drain(ms: number): Promise<void>
+  /** Ends everything at once. */
+  close(): Promise<void>
+  readonly connections: number
+}
+
+type LaneLimits = NodeServerOptions['limits']
+
+/** What all exchanges of one server share. */
+interface Lane {
+  readonly handler: ExchangeHandler
+  readonly limits: LaneLimits
+  readonly proxies: Proxies
+  draining: boolean
+}
+
+/** What we know of a connection, kept on its socket. */
+interface Connection {
+  latest: NodeExchange | null
+  /** Exchanges that want to hear that the client went away. */
+  watching: Set<NodeExchange> | null
+  /** Nothing more is answered on it: a refusal has been written, or its last reply. */
+  closing: boolean
+}
+
+const CONNECTION = Symbol('connection')
+type Carrier = Duplex & { [CONNECTION]?: Connection }
+
+const EMPTY = Buffer.alloc(0)
+/** Up to here a reply leaves as one string with its head: one write instead of a gathered one, 5 µs less. */
+const JOIN_BYTES_MAX = 12 * 1024
+const EVENT_STREAM = [
+  'Content-Type',
+  'text/event-stream',
+  'Cache-Control',
+  'no-cache, no-transform',
+  'X-Accel-Buffering',
+  'no',
+]
+
+// --- repeated headers --------------------------------------------------------------------------------------------------
+
+/**
+ * Headers that mean one thing. A second one is a fault or an attack (two parties that each believe another one), and
+ * node would keep the first in silence. Each has a bit; every Mcp-* name is single too.
+ */
+const SINGLE = new Map(
+  [
+    'host',
+    'authorization',
+    'content-length',
+    'content-type',
+    'content-encoding',
+    'transfer-encoding',
+    'expect',
+    'origin',
+    'last-event-id',
+    'traceparent',
+    'x-mcp-gateway-hops',
+    'mcp-session-id',
+    'mcp-protocol-version',
+    'mcp-method',
+    'mcp-name',
+  ].map((name, at) => [name, 1 << at] as const),
+)
+const OTHER_MCP = 1 << 30
+const SPELLINGS_MAX = 1_000
+/** Spelling as on the wire -> bit, or 0 for a header that may be repeated. */
+const spellings = new Map<string, number>()
+
+function bitOf(spelling: string): number {
+  const known = spellings.get(spelling)
+  if (known !== undefined) return known
+  const name = spelling.toLowerCase()
+  const bit = SINGLE.get(name) ?? (name.startsWith('mcp-') ? OTHER_MCP : 0)
+  if (spellings.size < SPELLINGS_MAX) spellings.set(spelling, bit)
+  return bit
+}
+
+/** The name of a header that must stand once and stands twice, or null. `raw` is node's flat list. */
+function repeatedHeader(raw: readonly string[]): string | null {
+  let seen = 0
+  for (let at = 0; at < raw.length; at += 2) {
+    const bit = bitOf(raw[at]!)
+    if (bit === 0) continue
+    if ((seen & bit) !== 0 && (bit !== OTHER_MCP || isRepeated(raw, at))) return raw[at]!
+    seen |= bit
+  }
+  return null
+}
+
+function isRepeated(raw: readonly string[], at: number): boolean {
+  const name = raw[at]!.toLowerCase()
+  for (let before = 0; before < at; before += 2) if (raw[before]!.toLowerCase() === name) return true
+  return false
+}
+
+// --- one request -------------------------------------------------------------------------------------------------------
+
+class NodeStream implements EventStream {
+  onDrain: (() => void) | null = null
+  readonly #response: ServerResponse
+  readonly #finished: () => void
+
+  constructor(response: ServerResponse, finished: () => void) {
+    this.#response = response
+    this.#finished = finished
+    response.on('drain', () => this.onDrain?.())
+  }
+
+  write(chunk: Buffer | string): boolean {
+    return this.#response.writable && this.#response.write(chunk)
+  }
+
+  end(): void {
+    this.#finished()
+    this.#response.end()
+  }
+
+  destroy(): void {
+    this.#finished()
+    this.#response.destroy()
+  }
+
+  get bufferedBytes(): number {
+    return this.#response.writableLength
+  }
+}
+
+class NodeExchange implements Exchange {
+  readonly method: string
+  readonly path: string
+  readonly query: string
+  readonly headers: Readonly<Record<string, string | undefined>>
+  replied = false
+  readonly #lane: Lane
+  readonly #connection: Connection
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  readonly #awaitsContinue: boolean
+  #onAbort: (() => void) | null = null
+
+  constructor(
+    lane: Lane,
+    connection: Connection,
+    request: IncomingMessage,
+    response: ServerResponse,
+    awaitsContinue: boolean,
+  ) {
+    this.#lane = lane
+    this.#connection = connection
+    this.#request = request
+    this.#response = response
+    this.#awaitsContinue = awaitsContinue
+    this.method = request.method!
+    // Node joins what may be repeated; an array is only ever made of Set-Cookie, which no request carries.
+    this.headers = request.headers as Readonly<Record<string, string | undefined>>
+    const target = request.url!
+    const start = target.charCodeAt(0) === 0x2f ? 0 : pathStart(target)
+    const question = target.indexOf('?', start)
+    this.path =
+      question < 0 ? (start === 0 ? target : target.slice(start) || '/') : target.slice(start, question) || '/'
+    this.query = question < 0 ? '' : target.slice(question + 1)
+  }
+
+  get address(): string {
+    const peer = this.#request.socket.remoteAddress ?? ''
+    const { proxies } = this.#lane
+    return proxies.isTrusted(peer) ? proxies.clientOf(peer, this.headers['x-forwarded-for']) : plainAddress(peer)
+  }
+
+  get secure(): boolean {
+    const socket = this.#request.socket as Partial<TLSSocket>
+    const proto = this.headers['x-forwarded-proto']
+    if (proto === undefined || !this.#lane.proxies.isTrusted(socket.remoteAddress ?? ''))
+      return socket.encrypted === true
+    // The last one is what the proxy next to us says.
+    return (
+      proto
+        .slice(proto.lastIndexOf(',') + 1)
+        .trim()
+        .toLowerCase() === 'https'
+    )
+  }
+
+  /** The request has come in whole, or never will. */
+  get isRequestOver(): boolean {
+    return this.#request.complete || this.#request.destroyed
+  }
+
+  get isHeadSent(): boolean {
+    return this.#response.headersSent
+  }
+
+  /** Another reply of the same connection goes first (pipelining). */
+  get isQueued(): boolean {
+    return this.#response.socket === null && !this.#response.writableFinished
+  }
+
+  get isFinished(): boolean {
+    return this.#response.writableFinished
+  }
+
+  body(bytesMax: number): Promise<Buffer> {
+    const request = this.#request
+    const declared = this.headers['content-length']
+    const length = declared === undefined ? -1 : Number(declared)
+    if (length > bytesMax) return Promise.reject(tooLarge(bytesMax))
+    if (length === 0 || (length < 0 && this.headers['transfer-encoding'] === undefined)) return Promise.resolve(EMPTY)
+    if (request.destroyed) return Promise.reject(endedEarly())
+    if (this.#awaitsContinue) this.#response.writeContinue()
+    return new Promise((resolve, reject) => {
+      let store: Buffer = EMPTY
+      let received = 0
+      let settled = false
+      request.on('data', (chunk: Buffer) => {
+        if (settled) return
+        if (chunk.length === length) {
+          settled = true
+          resolve(chunk)
+          return
+        }
+        if (received + chunk.length > bytesMax) {
+          settled = true
+          store = EMPTY
+          reject(tooLarge(bytesMax))
+          return
+        }
+        store = append(store, received, chunk, length < 0 ? bytesMax : length)
+        received += chunk.length
+        if (received !== length) return
+        settled = true
+        resolve(store)
+      })
+      if (length < 0) {
+        request.on('end', () => {
+          if (settled) return
+          settled = true
+          resolve(store.subarray(0, received))
+        })
+      }
+      request.on('close', () => {
+        if (settled) return
+        settled = true
+        reject(endedEarly())
+      })
+    })
+  }
+
+  reply(status: number, headers: readonly string[], body: Buffer | readonly Buffer[] | string | null): void {
+    if (!this.#begin()) return
+    this.#connection.watching?.delete(this)
+    const response = this.#response
+    if (body === null) {
+      response.writeHead(status, this.#flat(headers, status === 204 || status === 304 ? -1 : 0))
+      response.end()
+      return
+    }
+    if (typeof body === 'string') {
+      response.writeHead(status, this.#flat(headers, Buffer.byteLength(body)))
+      response.end(body)
+      return
+    }
+    const parts = Buffer.isBuffer(body) ? null : (body as readonly Buffer[])
+    let length = 0
+    if (parts === null) length = (body as Buffer).length
+    else for (const part of parts) length += part.length
+    response.writeHead(status, this.#flat(headers, length))
+    if (length <= JOIN_BYTES_MAX) {
+      // Latin-1 is bytes as they are: node then writes head and body as one string.
+      let text = ''
+      if (parts === null) text = (body as Buffer).toString('latin1')
+      else for (const part of parts) text += part.toString('latin1')
+      response.end(text, 'latin1')
+    } else if (parts === null) {
+      response.end(body)
+    } else {
+      response.cork()
+      for (const part of parts) response.write(part)
+      response.end()
+    }
+    // A client that stops reading in the middle of its reply must not hold it for ever.
+    if (response.writableLength > 0) response.socket?.setTimeout(this.#lane.limits.requestMs)
+  }
+
+  stream(status: number, headers: readonly string[]): EventStream {
+    if (this.#begin()) this.#response.writeHead(status, this.#flat([...headers, ...EVENT_STREAM], -1))
+    return new NodeStream(this.#response, () => this.#connection.watching?.delete(this))
+  }
+
+  onAbort(listener: () => void): void {
+    if (this.#response.writableEnded) return
+    if (this.#request.socket.destroyed) {
+      listener()
+      return
+    }
+    this.#onAbort = listener
+    this.#connection.watching ??= new Set()
+    this.#connection.watching.add(this)
+  }
+
+  /** The connection is gone. */
+  abort(): void {
+    const listener = this.#onAbort
+    this.#onAbort = null
+    listener?.()
+  }
+
+  /** After this reply nothing more is answered on the connection. */
+  closeAfterReply(): void {
+    this.#connection.closing = true
+    if (!this.#response.headersSent) this.#response.shouldKeepAlive = false
+    else this.#response.once('finish', () => this.#request.socket.destroySoon())
+  }
+
+  /**
+   * The reply is the last one on its connection, which is not reset at once: that would take the reply away from a
+   * client that is still sending.
+   */
+  lingerAfterReply(): void {
+    this.#connection.closing = true
+    this.#response.shouldKeepAlive = false
+    const { socket } = this.#request
+    const { lingerMs } = this.#lane.limits
+    // What node calls after the last reply of a connection.
+    socket.destroySoon = () => linger(socket, lingerMs)
+  }
+
+  /** False when there is no one to answer to. */
+  #begin(): boolean {
+    if (this.replied) return false
+    this.replied = true
+    if (this.#request.socket.destroyed || this.#response.writableEnded) return false
+    if (!this.#request.complete && this.#leavesMuchUnread()) this.lingerAfterReply()
+    return true
+  }
+
+  /** A short rest of a body that nobody wants is read and dropped, so that the connection can be kept. */
+  #leavesMuchUnread(): boolean {
+    const length = this.headers['content-length']
+    if (length === undefined) return this.headers['transfer-encoding'] !== undefined
+    return Number(length) > this.#lane.limits.unreadBodyBytes
+  }
+
+  #flat(headers: readonly string[], length: number): string[] {
+    const flat = headers.slice()
+    if (length >= 0) flat.push('Content-Length', String(length))
+    if (this.#lane.draining) flat.push('Connection', 'close')
+    return flat
+  }
+}
+
+/** Where the path of an absolute-form target (`http://host/path`) begins; the host of it was compared before. */
+function pathStart(target: string): number {
+  const authority = target.indexOf('://')
+  if (authority < 0) return 0
+  const slash = target.slice(authority + 3).search(/[/?]/)
+  return slash < 0 ? target.length : authority + 3 + slash
+}
+
+function linger(socket: Socket, ms: number): void {
+  socket.end()
+  const timer = setTimeout(() => socket.destroy(), ms)
+  socket.once('close', () => clearTimeout(timer))
+}
+
+/** Copies `chunk` behind the first `used` bytes; doubles the room, so that a body of one-byte chunks stays cheap. */
+function append(store: Buffer, used: number, chunk: Buffer, bytesMax: number): Buffer {
+  const needed = used + chunk.length
+  let room = store
+  if (needed > store.length) {
+    room = Buffer.allocUnsafe(Math.max(needed, Math.min(bytesMax, Math.max(16 * 1024, store.length * 2))))
+    store.copy(room, 0, 0, used)
+  }
+  chunk.copy(room, used)
+  return room
+}
+
+function tooLarge(bytesMax: number): GatewayError {
+  return new GatewayError('TOO_LARGE', `The body is larger than ${bytesMax} bytes`)
+}
+
+function endedEarly(): GatewayError {
+  return new GatewayError('INVALID_REQUEST', 'The request ended before its body was complete')
+}
+
+// --- what we refuse before anybody sees it --------------------------------------------------------------------------------
+
+function faultOf(request: IncomingMessage, limits: LaneLimits): GatewayError | null {
+  const raw = request.rawHeaders
+  if (raw.length > limits.headerCount * 2) {
+    return new GatewayError('HEADERS_TOO_LARGE', `More than ${limits.headerCount} header lines`)
+  }
+  const repeated = repeatedHeader(raw)
+  if (repeated !== null) return new GatewayError('INVALID_REQUEST', `The header ${repeated} stands more than once`)
+  const { headers } = request
+  if (headers.host === undefined && (request.httpVersionMinor > 0 || request.httpVersionMajor > 1)) {
+    return new GatewayError('INVALID_REQUEST', 'The header Host is missing')
+  }
+  const coding = headers['transfer-encoding']
+  if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || request.httpVersionMinor === 0)) {
+    return new GatewayError('INVALID_REQUEST', 'No transfer coding but "chunked" of HTTP/1.1 is accepted')
+  }
+  const target = request.url!
+  if (target.charCodeAt(0) !== 0x2f && target !== '*') {
+    const authority = /^https?:\/\/([^/?#]*)/i.exec(target)?.[1]
+    if (authority === undefined || authority.toLowerCase() !== headers.host?.toLowerCase()) {
+      return new GatewayError(
+        'INVALID_REQUEST',
+        'The request target must be a path, or a URL of the Host that is named',
+      )
+    }
+  }
+  return null
+}
+
+function refuse(exchange: NodeExchange, error: GatewayError): void {
+  exchange.lingerAfterReply()
+  exchange.reply(error.entry.status, ['Content-Type', PROBLEM_TYPE], problemText(error))
+}
+
+/** Parser faults and time-outs, as node names them. Anything else is a connection that broke. */
+function refusalOf(error: NodeJS.ErrnoException, limits: LaneLimits): GatewayError | null {
+  const code = error.code ?? ''
+  const refusal = (name: ErrorCode, message: string): GatewayError => new GatewayError(name, message)
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return refusal('HEADERS_TOO_LARGE', `The headers are larger than ${limits.headerBytes} bytes`)
+  }
+  if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') return refusal('TOO_LARGE', 'The chunk extensions are too large')
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return refusal(
+      'REQUEST_TIMEOUT',
+      `Headers must arrive within ${limits.headersMs} ms, bodies within ${limits.requestMs} ms`,
+    )
+  }
+  if (code === 'HPE_INVALID_EOF_STATE' || !code.startsWith('HPE_')) return null
+  return refusal(
+    'INVALID_REQUEST',
+    `Not a valid HTTP/1.1 request (${code.slice(4).toLowerCase().replaceAll('_', ' ')})`,
+  )
+}
+
+function refuseRaw(socket: Duplex, error: GatewayError, lingerMs: number): void {
+  const { status } = error.entry
+  const body = problemText(error)
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${PROBLEM_TYPE}\r\n`
+  socket.write(`${head}Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`)
+  linger(socket as Socket, lingerMs)
+}
+
+/** `error` came up while the parser read from `socket`: answer where an answer would be understood, else just end. */
+function onClientError(error: NodeJS.ErrnoException, socket: Carrier, limits: LaneLimits): void {
+  const refusal = refusalOf(error, limits)
+  if (refusal === null || socket.destroyed) {
+    socket.destroy()
+    return
+  }
+  const connection = socket[CONNECTION]
+  // What still comes in behind our last word on this connection.
+  if (connection?.closing === true) return
+  if (connection !== undefined) connection.closing = true
+  const latest = connection?.latest ?? null
+  if (latest === null || latest.isFinished) {
+    refuseRaw(socket, refusal, limits.lingerMs)
+  } else if (latest.isRequestOver) {
+    // A fault behind a whole request whose answer is due: that one is sent first and is the last.
+    latest.closeAfterReply()
+  } else if (latest.isHeadSent || latest.isQueued) {
+    socket.destroy()
+  } else {
+    latest.replied = true
+    refuseRaw(socket, refusal, limits.lingerMs)
+  }
+}
+
+// --- the server ----------------------------------------------------------------------------------------------------------
+
+export function createNodeServer(options: NodeServerOptions): NodeServer {
+  const { limits, log } = options
+  const lane: Lane = {
+    handler: options.handler,
+    limits,
+    proxies: createProxies(options.trustedProxies),
+    draining: false,
+  }
+  const serverOptions = {
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersMs,
+    requestTimeout: Math.max(limits.requestMs, limits.headersMs),
+    keepAliveTimeout: limits.keepAliveMs,
+    // Node looks for slow requests only this often.
+    connectionsCheckingInterval: Math.max(50, Math.min(5_000, Math.floor(limits.headersMs / 3))),
+    // We refuse a missing Host ourselves, with an answer that says so.
+    requireHostHeader: false,
+    noDelay: true,
+  }
+  const server =
+    options.tls === undefined
+      ? createHttpServer(serverOptions)
+      : createHttpsServer({ ...serverOptions, ...options.tls, handshakeTimeout: limits.headersMs })
+  // Node drops what is above this count in silence; we count the lines and refuse (faultOf).
+  server.maxHeadersCount = 0
+  server.maxConnections = limits.connectionsMax
+
+  let connections = 0
+  let dropped = 0
+
+  const handle = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
+    const socket = request.socket as Carrier
+    const connection = socket[CONNECTION] ?? attach(socket)
+    if (connection.closing) return
+    const exchange = new NodeExchange(lane, connection, request, response, awaitsContinue)
+    connection.latest = exchange
+    const fault = faultOf(request, limits)
+    if (fault === null) lane.handler(exchange)
+    else refuse(exchange, fault)
+  }
+  server.on('request', (request, response) => handle(request, response, false))
+  server.on('checkContinue', (request, response) => handle(request, response, true))
+  // Other expectations than 100-continue are ignored, as RFC 9110 allows.
+  server.on('checkExpectation', (request, response) => handle(request, response, false))
+  server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+    refuseRaw(
+      socket,
+      new GatewayError('METHOD_NOT_ALLOWED', 'This is no proxy: CONNECT is not served'),
+      limits.lingerMs,
+    )
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => onClientError(error, socket, limits))
+  server.on('connection', (socket: Socket) => {
+    connections += 1
+    socket.once('close', () => {
+      connections -= 1
+    })
+  })
+  server.on(options.tls === undefined ? 'connection' : 'secureConnection', attach)
+  server.on('drop', () => {
+    dropped += 1
+    // Powers of two: a flood of refused connections must not become a flood of log lines.
+    if ((dropped & (dropped - 1)) === 0)
+      log.warn('connections.dropped', { dropped, connectionsMax: limits.connectionsMax })
+  })
+
+  const stopListening = (): Promise<void> =>
+    new Promise((resolve) => {
+      // An error only says that it was not listening.
+      server.close(() => resolve())
+    })
+
+  return {
+    server,
+    setTls: (texts) => (server as HttpsServer).setSecureContext(texts),
+    drain: (ms) => {
+      lane.draining = true
+      return new Promise((resolve) => {
+        setTimeout(() => {
+          // Closes idle connections too; those with a request in flight end with its reply.
+          void stopListening()
+          resolve()
+        }, ms)
+      })
+    },
+    close: async () => {
+      lane.draining = true
+      const stopped = stopListening()
+      server.closeAllConnections()
+      await stopped
+    },
+    get connections() {
+      return connections
+    },
+  }
+}
+
+function attach(socket: Carrier): Connection {
+  const connection: Connection = { latest: null, watching: null, closing: false }
+  socket[CONNECTION] = connection
+  socket.once('close', () => {
+    const { watching } = connection
+    connection.watching = null
+    if (watching !== null) for (const exchange of watching) exchange.abort()
+  })
+  return connection
+}
