@@ -1,0 +1,106 @@
+// What a route of the REST API is, what its handler gets, and what the whole API needs of the rest of the gateway.
+
+import type { Authenticate } from '../access/authenticate.ts'
+import type { UpstreamState } from '../core/model.ts'
+import type { Caller, Right } from '../core/policy.ts'
+import type { Clock } from '../core/time.ts'
+import type { Sealer } from '../mcp/seal.ts'
+import type { Bus } from '../ports/bus.ts'
+import type { Children } from '../ports/children.ts'
+import type { Feed } from '../ports/feed.ts'
+import type { Log } from '../ports/log.ts'
+import type { Store } from '../ports/store.ts'
+import type { Snapshot } from '../registry/snapshot.ts'
+import type { Privilege } from './privilege.ts'
+import type { Schema } from './schemas.ts'
+
+/** As much of the discoverer as the API asks for. */
+export interface Discovering {
+  /** Null for an upstream that it has not heard of yet. */
+  state(upstreamId: string): UpstreamState | null
+  /** Probes and reads the upstream again, now. */
+  refresh(upstreamId: string): unknown
+  /** Resolves when each of these is ready or down, or after `ms`. */
+  whenSettled(upstreamIds: readonly string[], ms: number): Promise<unknown>
+}
+
+export interface RestConfig {
+  readonly commandsAllowed: readonly string[]
+  readonly networksAllowed: readonly string[]
+  /** Origin under which clients reach the gateway, without a slash at its end. */
+  readonly publicUrl: string
+}
+
+export interface RestDeps {
+  readonly store: Store
+  readonly discoverer: Discovering
+  readonly feed: Pick<Feed, 'current'>
+  readonly snapshot: () => Snapshot | null
+  readonly authenticate: Authenticate
+  readonly children: Pick<Children, 'list' | 'stderr'>
+  /** Closes the links and children of an upstream that was removed, disabled or moved. */
+  readonly endUpstream: (upstreamId: string) => unknown
+  /** Rows were written: follow the store now rather than at the next poll. */
+  readonly changed: () => Promise<unknown>
+  readonly bus: Pick<Bus, 'publish'>
+  readonly sealer: Sealer
+  readonly config: RestConfig
+  readonly clock: Clock
+  readonly log: Log
+  readonly version: string
+  readonly workers: () => number
+  readonly ready: () => boolean
+}
+
+/** What handlers get: the deps and what is made of them once. */
+export interface RestContext extends RestDeps {
+  readonly privilege: Privilege
+  readonly startedMs: number
+}
+
+export type Query = Readonly<Record<string, string | undefined>>
+
+export interface RestRequest {
+  /** Decoded parts of the path, by the names in the route's template. */
+  readonly path: Readonly<Record<string, string>>
+  /** Checked against the route's table of query parameters. */
+  readonly query: Query
+  /** Proven to fit the route's `body`, or null where it has none. */
+  readonly body: unknown
+  readonly caller: Caller
+  /** The header as sent, or null; see precondition.ts. */
+  readonly ifMatch: string | null
+  /** False under the unversioned alias of the path, which forgives a missing If-Match. */
+  readonly versioned: boolean
+}
+
+export interface Answer {
+  readonly status: number
+  /** What JSON.stringify makes JSON of; absent for 204. */
+  readonly body?: unknown
+  /** With its quotes. */
+  readonly etag?: string
+  /** False where the answer holds live state beside what the tag stands for: it is then never 304. */
+  readonly revalidates?: boolean
+  /** Flat list of names and values. */
+  readonly headers?: readonly string[]
+}
+
+export interface QueryParameter {
+  readonly description: string
+  readonly schema: Schema
+}
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
+  /** `{name}` stands for one segment. Paths under /v1 are also served without it, and `gateways` for `upstreams`. */
+  readonly path: string
+  /** `public` needs no token, `token` any, a right that right. */
+  readonly permission: 'public' | 'token' | Right
+  readonly summary: string
+  readonly query?: Readonly<Record<string, QueryParameter>>
+  readonly body?: Schema
+  /** Good statuses and what they answer; null for no body. */
+  readonly answers: Readonly<Record<number, Schema | null>>
+  readonly handle: (request: RestRequest, context: RestContext) => Answer | Promise<Answer>
+}

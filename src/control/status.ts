@@ -1,0 +1,103 @@
+// What the gateway says of itself: alive, ready, version, figures, and where everything is.
+
+import { LEGACY_REVISIONS, MODERN_REVISIONS } from '../core/model.ts'
+import { rfc3339 } from '../core/time.ts'
+import type { RestContext, Route } from './route.ts'
+import { HEALTH, INDEX, READY, STATUS, VERSION_ANSWER } from './schemas.ts'
+
+export const statusRoutes: readonly Route[] = [
+  {
+    method: 'GET',
+    path: '/',
+    permission: 'token',
+    summary: 'What is here',
+    answers: { 200: INDEX },
+    handle: (_, { version, config: { publicUrl } }) => ({
+      status: 200,
+      body: {
+        name: 'mcp-gateway',
+        version,
+        endpoints: {
+          mcp: `${publicUrl}/mcp`,
+          virtualServer: `${publicUrl}/servers/{slug}/mcp`,
+          rpc: `${publicUrl}/rpc`,
+          api: `${publicUrl}/v1`,
+          openapi: `${publicUrl}/openapi.json`,
+          health: `${publicUrl}/health`,
+          ready: `${publicUrl}/ready`,
+        },
+      },
+    }),
+  },
+  {
+    method: 'GET',
+    path: '/health',
+    permission: 'public',
+    summary: 'Whether the process answers',
+    answers: { 200: HEALTH },
+    handle: () => ({ status: 200, body: { status: 'ok' } }),
+  },
+  {
+    method: 'GET',
+    path: '/ready',
+    permission: 'public',
+    summary: 'Whether it should be sent traffic',
+    answers: { 200: READY, 503: READY },
+    handle: (_, context) => {
+      const ready = context.ready()
+      return { status: ready ? 200 : 503, body: { ready } }
+    },
+  },
+  {
+    method: 'GET',
+    path: '/version',
+    permission: 'token',
+    summary: 'Versions of the gateway, its runtime and the protocol',
+    answers: { 200: VERSION_ANSWER },
+    handle: (_, { version }) => ({
+      status: 200,
+      body: {
+        name: 'mcp-gateway',
+        version,
+        node: process.versions.node,
+        protocolVersions: [...MODERN_REVISIONS, ...LEGACY_REVISIONS],
+      },
+    }),
+  },
+  {
+    method: 'GET',
+    path: '/v1/status',
+    permission: 'admin',
+    summary: 'Figures of the whole gateway',
+    answers: { 200: STATUS },
+    handle: async (_, context) => ({ status: 200, body: await statusOf(context) }),
+  },
+]
+
+async function statusOf(context: RestContext): Promise<object> {
+  const nowMs = context.clock.now()
+  const rows = await context.store.upstreams()
+  const upstreams = { total: rows.length, ready: 0, connecting: 0, down: 0, disabled: 0 }
+  for (const row of rows) {
+    const state = row.spec.enabled === false ? 'disabled' : (context.discoverer.state(row.id)?.state ?? 'connecting')
+    upstreams[state] += 1
+  }
+  const snapshot = context.snapshot()
+  const everything = snapshot?.scopes.get('')
+  return {
+    version: context.version,
+    ready: context.ready(),
+    startedAt: rfc3339(context.startedMs),
+    uptimeSeconds: Math.max(0, Math.floor((nowMs - context.startedMs) / 1_000)),
+    workers: context.workers(),
+    definitionVersion: snapshot?.definitionVersion ?? 0,
+    upstreams,
+    counts: {
+      tools: everything?.tools.length ?? 0,
+      prompts: everything?.prompts.length ?? 0,
+      resources: everything?.resources.length ?? 0,
+      templates: everything?.templates.length ?? 0,
+      servers: (await context.store.virtualServers()).length,
+    },
+  }
+}
