@@ -36,12 +36,14 @@ export interface HttpPeerOptions extends Omit<HttpPeer, 'headers'> {
 
 const HOPS = 'x-mcp-gateway-hops'
 /** Where in `headers` the value of HOPS stands. */
-const HOPS_AT = 7
+const HOPS_AT = 5
 
 export function createHttpPeer({ version, staticHeaders, ...peer }: HttpPeerOptions): HttpPeer {
   const headers = ['accept', 'application/json, text/event-stream', 'content-type', 'application/json']
-  headers.push('user-agent', `mcp-gateway/${version}`, HOPS, '1', 'mcp-protocol-version', peer.wire.revision)
+  headers.push(HOPS, '1', 'mcp-protocol-version', peer.wire.revision)
   if (peer.sessionId !== null) headers.push('mcp-session-id', peer.sessionId)
+  const isAgentGiven = staticHeaders.some((text, at) => at % 2 === 0 && text.toLowerCase() === 'user-agent')
+  if (!isAgentGiven) headers.push('user-agent', `mcp-gateway/${version}`)
   return { ...peer, headers: [...headers, ...staticHeaders] }
 }
 
@@ -51,7 +53,8 @@ export function withoutVersion(peer: HttpPeer): HttpPeer {
   return { ...peer, headers: [...peer.headers.slice(0, at), ...peer.headers.slice(at + 2)] }
 }
 
-function headersOf(peer: HttpPeer, ask: Ask): readonly string[] {
+/** Headers of one request: with trace and hops, and in the modern era with what mirrors its body. */
+export function headersOf(peer: HttpPeer, ask: Ask): readonly string[] {
   const { call } = ask
   const isModern = peer.wire.era === 'modern'
   if (!isModern && (call === null || (call.hops === 0 && call.trace === null))) return peer.headers
@@ -411,8 +414,8 @@ export async function openHttp(peer: HttpPeer, ask: Ask): Promise<{ reply: Reply
 /** How many notices are under way per link; more are dropped, since an upstream that takes none must not make them pile up. */
 const notices = new WeakMap<Link, number>()
 
-/** Posts a notification or an answer of ours and forgets it. `done` says whether the upstream took it. */
-export function post(peer: HttpPeer, body: Buffer, done: (taken: boolean) => void = () => {}): void {
+/** Sends something that has no answer and forgets it. `done` says whether the upstream took it. */
+function tell(peer: HttpPeer, method: 'POST' | 'DELETE', body: Buffer | null, done: (taken: boolean) => void): void {
   const underWay = notices.get(peer.link) ?? 0
   if (underWay >= peer.limits.upstreamNoticesMax) {
     done(false)
@@ -429,25 +432,33 @@ export function post(peer: HttpPeer, body: Buffer, done: (taken: boolean) => voi
     notices.set(peer.link, (notices.get(peer.link) ?? 1) - 1)
     done(status >= 200 && status < 300)
   }
+  const stop = (): void => {
+    sending.abort()
+    end()
+  }
+  const timer = setTimeout(stop, peer.limits.upstreamNoticeMs)
   const handler: LinkHandler = {
     onHead: (code) => {
       status = code
     },
     onData: (chunk) => {
       bytes += chunk.length
-      if (bytes <= peer.limits.upstreamErrorBytes || isOver) return
-      sending.abort()
-      end()
+      if (bytes > peer.limits.upstreamErrorBytes) stop()
     },
     onEnd: end,
     onError: end,
   }
-  const request = { method: 'POST' as const, path: peer.path, headers: peer.headers, body, headMs: 0 }
-  const timer = setTimeout(() => {
-    sending.abort()
-    end()
-  }, peer.limits.upstreamNoticeMs)
-  const sending = peer.link.request(request, handler)
+  const sending = peer.link.request({ method, path: peer.path, headers: peer.headers, body, headMs: 0 }, handler)
+}
+
+/** Posts a notification or an answer of ours. */
+export function post(peer: HttpPeer, body: Buffer, done: (taken: boolean) => void = () => {}): void {
+  tell(peer, 'POST', body, done)
+}
+
+/** Tells an older server that its session is over; many do not care. */
+export function endSession(peer: HttpPeer, done: () => void = () => {}): void {
+  tell(peer, 'DELETE', null, done)
 }
 
 // --- small readers ----------------------------------------------------------------------------------------------------

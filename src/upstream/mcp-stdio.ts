@@ -38,12 +38,16 @@ interface Waiting {
 }
 
 export class StdioPeer {
-  readonly wire: Wire
+  /** Set anew once when the handshake has found the era out. */
+  wire: Wire
   readonly #options: StdioPeerOptions
   readonly #channel: Channel
   readonly #waiting = new Map<string, Waiting>()
+  readonly #closeListeners: ((why: string) => void)[] = []
   #last = 0
   #closed: string | null = null
+  #isRetired = false
+  #retireTimer: NodeJS.Timeout | undefined
   /** Lines that were not ours, since the beginning. */
   dropped = 0
 
@@ -100,9 +104,22 @@ export class StdioPeer {
     if (this.#closed === null) this.#channel.send(encodeNotification(method, params))
   }
 
+  /** Calls `listener` at the end of the channel, at once if it has come. */
+  onceClosed(listener: (why: string) => void): void {
+    if (this.#closed !== null) listener(this.#closed)
+    else this.#closeListeners.push(listener)
+  }
+
   /** Sends one whole message of ours. */
   send(message: Buffer): void {
     if (this.#closed === null) this.#channel.send(message)
+  }
+
+  /** Closes as soon as nothing is under way, at the latest after `graceMs`. */
+  retire(graceMs: number): void {
+    this.#isRetired = true
+    if (this.#waiting.size === 0) this.close()
+    else this.#retireTimer = setTimeout(() => this.close(), graceMs)
   }
 
   /** Calls under way fail. */
@@ -162,9 +179,11 @@ export class StdioPeer {
   #onClose(why: string): void {
     if (this.#closed !== null) return
     this.#closed = why
+    clearTimeout(this.#retireTimer)
     const error = named(this.#options.name, new GatewayError('UPSTREAM_UNAVAILABLE', why))
     for (const [id, waiting] of [...this.#waiting]) this.#take(id, waiting).reject(error)
     this.#options.onClose(why)
+    for (const listener of this.#closeListeners.splice(0)) listener(why)
   }
 
   // --- the end of a request -------------------------------------------------------------------------------------------
@@ -173,6 +192,7 @@ export class StdioPeer {
     this.#waiting.delete(id)
     clearTimeout(waiting.timer)
     waiting.forgetCancel?.()
+    if (this.#isRetired && this.#waiting.size === 0) this.close()
     return waiting
   }
 

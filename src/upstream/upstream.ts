@@ -24,5 +24,7 @@ export interface Upstreams {
    * Errors: UPSTREAM_UNAVAILABLE, UPSTREAM_BUSY, UPSTREAM_REFUSED, UPSTREAM_INVALID, TIMEOUT, CANCELLED, LOOP_DETECTED, OWNER_LOST.
    */
   send(out: Outgoing, call: Call): Promise<Reply>
+  /** The registry has changed: links of upstreams that are gone or reached otherwise now end after their calls. */
+  upstreamsChanged(views: ReadonlyMap<string, UpstreamView>): void
   close(): Promise<void>
 }

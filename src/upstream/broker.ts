@@ -1,0 +1,556 @@
+// The primary's side of links: opens sessions with upstreams and children for stdio ones, once per (upstream, owner), and
+// hands out tickets by which any worker may use them. It keeps the era that a server was found to speak.
+// Absent on purpose: calls of clients (send.ts), spawning (children.ts), lists and state (control/discover.ts).
+
+import type { Reply } from '../core/call.ts'
+import { type ErrorCode, GatewayError } from '../core/errors.ts'
+import type { Era, Revision, Secret, StdioTransport, UpstreamRow } from '../core/model.ts'
+import { jitter } from '../core/time.ts'
+import type { Children, ChildSpec } from '../ports/children.ts'
+import type { LinkKey, LinkTicket } from '../ports/control.ts'
+import type { Log } from '../ports/log.ts'
+import { type Ask, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
+import { type Greeting, greetHttp, greetStdio } from './handshake.ts'
+import { type ListenHandlers, type Listening, listenAsk, listenHttp, type NewsKind, newsKind } from './listen.ts'
+import { askHttp, createHttpPeer, endSession, type HttpPeer } from './mcp-http.ts'
+import { StdioPeer } from './mcp-stdio.ts'
+import { answerTo } from './notices.ts'
+import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
+
+export interface BrokerDeps extends PoolDeps {
+  readonly children: Children
+  /** The row as it is now; null when it is gone. Asked whenever a link is opened, never on the path of a warm call. */
+  readonly upstream: (id: string) => Promise<UpstreamRow | null>
+  readonly version: string
+  readonly log: Log
+}
+
+/** The shared link as the control plane uses it. */
+export interface SharedLink {
+  readonly greeting: Greeting
+  /** When the era was found out. */
+  readonly probedMs: number
+  /** The server keeps state per link: it minted a session id, or it is a child. */
+  readonly stateful: boolean
+  /** Errors: as Upstreams.send. `params` is JSON text. */
+  ask(method: string, params: Buffer, callMs: number): Promise<Reply>
+  /** Opens its stream of news; what comes without one (a child may just say it) goes to `onNews` of the broker. */
+  listen(kinds: readonly NewsKind[], handlers: ListenHandlers): Listening
+}
+
+/** What `inspect` shows of a link; never a session id. */
+export interface LinkView {
+  readonly upstreamId: string
+  readonly owner: string
+  readonly era: Era
+  readonly revision: Revision
+  readonly url: string | null
+  readonly childId: string | null
+  readonly openedMs: number
+}
+
+export interface Broker {
+  /** Errors: UPSTREAM_UNAVAILABLE, UPSTREAM_BUSY, UPSTREAM_REFUSED, UPSTREAM_INVALID, TIMEOUT, NOT_FOUND. */
+  openLink(key: LinkKey): Promise<LinkTicket>
+  /** `generation` 0 with the owner '' is an upstream used without a link. */
+  staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void
+  /** `probe`: the era is found out anew. Errors: as openLink. */
+  shared(upstreamId: string, probe: boolean): Promise<SharedLink>
+  closeOwner(owner: string): void
+  closeUpstream(upstreamId: string): void
+  links(upstreamId?: string): LinkView[]
+  /** A server behaves as one of another era: its lists and its era should be looked at again. */
+  onDoubt: ((upstreamId: string) => void) | null
+  /** A child said without being asked that a list has changed. */
+  onNews: ((upstreamId: string, kind: NewsKind) => void) | null
+  close(): Promise<void>
+}
+
+/** One upstream as its row describes it. */
+interface Behind {
+  readonly row: UpstreamRow
+  readonly key: string
+  readonly pool: Pool | null
+  era: Era | null
+  probedMs: number
+}
+
+interface Opened {
+  readonly key: LinkKey
+  readonly behind: Behind
+  readonly ticket: LinkTicket
+  readonly greeting: Greeting
+  readonly probedMs: number
+  readonly wire: Wire
+  readonly openedMs: number
+  /** HTTP: the session and its address; null where any address serves. */
+  readonly peer: HttpPeer | null
+  readonly target: Target | null
+  readonly stdio: StdioPeer | null
+}
+
+interface Rest {
+  failures: number
+  lastMs: number
+  nextMs: number
+}
+
+const SPREAD = 0.25
+const RESTS_MAX = 10_000
+const CLOSE_MS = 2_000
+
+function mapKey({ upstreamId, owner }: LinkKey): string {
+  return `${upstreamId}\n${owner}`
+}
+
+function rowKey({ spec, slug }: UpstreamRow): string {
+  return JSON.stringify([slug, spec.transport, spec.privileged === true, spec.connectMs])
+}
+
+function unavailable(name: string, what: string, options = {}): GatewayError {
+  return named(name, new GatewayError('UPSTREAM_UNAVAILABLE', what, options))
+}
+
+class BrokerOf implements Broker {
+  onDoubt: Broker['onDoubt'] = null
+  onNews: Broker['onNews'] = null
+  readonly #deps: BrokerDeps
+  readonly #ids = new Ids(0)
+  readonly #behind = new Map<string, Behind>()
+  /** By age: the oldest is closed when there are too many. */
+  readonly #opened = new Map<string, Opened>()
+  readonly #byOwner = new Map<string, Set<string>>()
+  readonly #opening = new Map<string, Promise<Opened>>()
+  /** Children that failed: how often, and when they may be tried again. */
+  readonly #rests = new Map<string, Rest>()
+  readonly #ending = new Set<Promise<void>>()
+  #generation = 0
+  #isClosed = false
+
+  constructor(deps: BrokerDeps) {
+    this.#deps = deps
+    deps.children.onExit = (childId, upstreamId, owner, why) => this.#onExit(childId, { upstreamId, owner }, why)
+  }
+
+  async openLink(key: LinkKey): Promise<LinkTicket> {
+    return (await this.#link(key)).ticket
+  }
+
+  staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void {
+    const opened = this.#opened.get(mapKey(key))
+    if (why === 'era') {
+      const behind = this.#behind.get(key.upstreamId)
+      if (behind !== undefined) behind.era = null
+      this.onDoubt?.(key.upstreamId)
+    }
+    if (opened === undefined || opened.ticket.generation !== generation) return
+    // A worker may lose its end of a child that lives on: the same child serves it again.
+    if (why === 'closed' && opened.stdio !== null && !opened.stdio.closed) return
+    this.#end(opened, why !== 'session')
+  }
+
+  async shared(upstreamId: string, probe: boolean): Promise<SharedLink> {
+    const key = { upstreamId, owner: '' }
+    if (probe) {
+      const behind = this.#behind.get(upstreamId)
+      if (behind !== undefined) behind.era = null
+      const before = this.#opened.get(mapKey(key))
+      if (before !== undefined) this.#end(before, true)
+    }
+    const opened = await this.#link(key, probe)
+    return {
+      greeting: opened.greeting,
+      probedMs: opened.probedMs,
+      stateful: opened.stdio !== null || opened.ticket.sessionId !== null,
+      ask: (method, params, callMs) => this.#ask(opened, method, params, callMs),
+      listen: (kinds, handlers) => this.#listen(opened, kinds, handlers),
+    }
+  }
+
+  closeOwner(owner: string): void {
+    for (const key of [...(this.#byOwner.get(owner) ?? [])]) this.#end(this.#opened.get(key)!, true)
+  }
+
+  closeUpstream(upstreamId: string): void {
+    for (const opened of [...this.#opened.values()]) {
+      if (opened.key.upstreamId === upstreamId) this.#end(opened, true)
+    }
+    for (const key of [...this.#rests.keys()]) if (key.startsWith(`${upstreamId}\n`)) this.#rests.delete(key)
+    const behind = this.#behind.get(upstreamId)
+    this.#behind.delete(upstreamId)
+    if (behind?.pool) this.#later(behind.pool.close(CLOSE_MS))
+  }
+
+  links(upstreamId?: string): LinkView[] {
+    return [...this.#opened.values()]
+      .filter(({ key }) => upstreamId === undefined || key.upstreamId === upstreamId)
+      .map(({ key, ticket, openedMs }) => ({
+        ...key,
+        ...{ era: ticket.era, revision: ticket.revision, url: ticket.url, childId: ticket.childId, openedMs },
+      }))
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    for (const id of [...this.#behind.keys()]) this.closeUpstream(id)
+    await Promise.all(this.#ending)
+  }
+
+  // --- opening --------------------------------------------------------------------------------------------------------
+
+  #link(key: LinkKey, probe = false): Promise<Opened> {
+    const at = mapKey(key)
+    const opened = this.#opened.get(at)
+    if (opened !== undefined) return Promise.resolve(opened)
+    const underWay = this.#opening.get(at)
+    if (underWay !== undefined) return underWay
+    if (this.#opening.size >= this.#deps.limits.openingMax) {
+      return Promise.reject(new GatewayError('UPSTREAM_BUSY', 'Too many links are being opened; try again'))
+    }
+    const opening = this.#open(key, at, probe).finally(() => this.#opening.delete(at))
+    this.#opening.set(at, opening)
+    return opening
+  }
+
+  async #open(key: LinkKey, at: string, probe: boolean): Promise<Opened> {
+    if (this.#isClosed) throw new GatewayError('SHUTTING_DOWN')
+    const row = await this.#deps.upstream(key.upstreamId)
+    if (row === null) throw new GatewayError('NOT_FOUND', 'There is no such upstream any more')
+    if (row.spec.enabled === false) throw unavailable(row.slug, 'it is switched off')
+    const behind = this.#know(row, probe)
+    const opened =
+      row.spec.transport.kind === 'stdio'
+        ? await this.#openStdio(behind, key, at, row.spec.transport)
+        : await this.#openHttp(behind, behind.pool!, key)
+    if (this.#isClosed || this.#behind.get(row.id) !== behind) {
+      this.#end(opened, true)
+      throw unavailable(row.slug, 'it was changed while a link was being opened')
+    }
+    behind.era = opened.greeting.era
+    this.#keep(at, opened)
+    return opened
+  }
+
+  /** What we know of a row, made anew when it is reached otherwise than before. */
+  #know(row: UpstreamRow, probe: boolean): Behind {
+    const key = rowKey(row)
+    const known = this.#behind.get(row.id)
+    if (known !== undefined && known.key === key) return known
+    if (known !== undefined) this.closeUpstream(row.id)
+    const { transport, privileged, connectMs } = row.spec
+    const options = { isPrivileged: privileged === true, connectMs: connectMs ?? this.#deps.limits.connectMs }
+    let pool: Pool | null
+    try {
+      pool = transport.kind === 'http' ? createPool(transport, options, this.#deps) : null
+    } catch (error) {
+      throw error instanceof GatewayError ? named(row.slug, error) : error
+    }
+    const { discovery } = row
+    const isTrusted = discovery !== null && !probe
+    const behind = { row, key, pool, era: isTrusted ? discovery.era : null, probedMs: discovery?.probedMs ?? 0 }
+    this.#behind.set(row.id, behind)
+    return behind
+  }
+
+  #keep(at: string, opened: Opened): void {
+    this.#opened.set(at, opened)
+    const { owner } = opened.key
+    const ofOwner = this.#byOwner.get(owner) ?? new Set()
+    this.#byOwner.set(owner, ofOwner.add(at))
+    if (this.#opened.size <= this.#deps.limits.upstreamSessionsMax) return
+    for (const oldest of this.#opened.values()) {
+      // A shared link serves everyone.
+      if (oldest.key.owner === '') continue
+      this.#end(oldest, true)
+      return
+    }
+  }
+
+  #ticket(greeting: Greeting, rest: Pick<LinkTicket, 'sessionId' | 'url' | 'childId'>): LinkTicket {
+    this.#generation += 1
+    const logging = greeting.era === 'legacy' && typeof greeting.capabilities.logging === 'object'
+    return { era: greeting.era, revision: greeting.revision, generation: this.#generation, logging, ...rest }
+  }
+
+  /** When the era was found out: now, unless it was known before and has been met again. */
+  #probed(behind: Behind, greeting: Greeting): number {
+    if (behind.era !== greeting.era) behind.probedMs = this.#deps.clock.now()
+    return behind.probedMs
+  }
+
+  // --- HTTP -----------------------------------------------------------------------------------------------------------
+
+  async #openHttp(behind: Behind, pool: Pool, key: LinkKey): Promise<Opened> {
+    const { version, limits, clock } = this.#deps
+    const name = behind.row.slug
+    const tried = new Set<Target>()
+    let failure: GatewayError | null = null
+    for (;;) {
+      // A link that is asked for is tried even where all addresses rest: this is how they are found well again.
+      const target = pool.pick(tried) ?? pool.targets.find((other) => !tried.has(other)) ?? null
+      if (target === null) throw failure ?? pool.resting(name)
+      tried.add(target)
+      const makePeer = (wire: Wire, sessionId: string | null): HttpPeer =>
+        this.#peer(behind, pool, target, wire, sessionId)
+      try {
+        const { greeting, sessionId } = await greetHttp(makePeer, { name, version, era: behind.era, limits })
+        target.breaker.succeed()
+        const wire = createWire(greeting.era, greeting.revision, version)
+        const isPinned = sessionId !== null
+        return {
+          ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now() },
+          probedMs: this.#probed(behind, greeting),
+          ticket: this.#ticket(greeting, { sessionId, url: isPinned ? target.url : null, childId: null }),
+          peer: isPinned ? makePeer(wire, sessionId) : null,
+          target: isPinned ? target : null,
+        }
+      } catch (error) {
+        failure = this.#judge(target, error)
+        if (!(error instanceof NotProcessed) && !RETRIED.has(failure.code)) throw failure
+      }
+    }
+  }
+
+  #peer(behind: Behind, pool: Pool, target: Target, wire: Wire, sessionId: string | null): HttpPeer {
+    return createHttpPeer({
+      name: behind.row.slug,
+      wire,
+      link: target.link,
+      path: target.path,
+      sessionId,
+      ids: this.#ids,
+      limits: this.#deps.limits,
+      version: this.#deps.version,
+      staticHeaders: pool.headers,
+    })
+  }
+
+  /** Tells the breaker, and makes one kind of error of two. */
+  #judge(target: Target, thrown: unknown): GatewayError {
+    const error = thrown instanceof NotProcessed ? thrown.error : (thrown as GatewayError)
+    if (error.code === 'UPSTREAM_UNAVAILABLE' || error.code === 'TIMEOUT') target.breaker.fail(this.#deps.clock.now())
+    else target.breaker.succeed()
+    return error
+  }
+
+  // --- stdio ----------------------------------------------------------------------------------------------------------
+
+  async #openStdio(behind: Behind, key: LinkKey, at: string, transport: StdioTransport): Promise<Opened> {
+    const { children, version, limits, clock } = this.#deps
+    const { row } = behind
+    this.#checkRest(at, row.slug)
+    const spec = this.#childSpec(row.slug, transport)
+    let childId = ''
+    let ended = ''
+    const start = async (): Promise<StdioPeer> => {
+      const childrenMax = transport.childrenMax ?? limits.childrenPerUpstream
+      childId = await children.spawn(row.id, key.owner, spec, childrenMax, this.#idleMs(row, transport))
+      const channel = await children.connect(childId)
+      const peer: StdioPeer = new StdioPeer({
+        ...{ name: row.slug, channel, limits, isShared: key.owner === '' },
+        // Until the handshake has found it out; its own requests name theirs.
+        wire: createWire('legacy', '2025-11-25', version),
+        onNotification: (method) => {
+          const kind = newsKind(method)
+          if (kind !== null) this.onNews?.(row.id, kind)
+        },
+        onRequest: (method, id) => {
+          if (peer.wire.era === 'legacy') peer.send(answerTo(method, id))
+        },
+        onClose: (why) => {
+          ended = why
+          const opened = this.#opened.get(at)
+          if (opened?.stdio === peer) this.#forget(opened)
+        },
+      })
+      return peer
+    }
+    const stop = async (peer: StdioPeer): Promise<void> => {
+      peer.close()
+      await children.stop(childId)
+    }
+    try {
+      const { greeting, peer } = await greetStdio({ start, stop }, { name: row.slug, version, era: behind.era, limits })
+      if (peer.closed) throw unavailable(row.slug, ended)
+      return {
+        ...{ key, behind, greeting, wire: peer.wire, stdio: peer, openedMs: clock.now(), peer: null, target: null },
+        probedMs: this.#probed(behind, greeting),
+        ticket: this.#ticket(greeting, { sessionId: null, url: null, childId }),
+      }
+    } catch (thrown) {
+      const error = thrown instanceof NotProcessed ? thrown.error : (thrown as GatewayError)
+      // A gateway that is full says nothing against the child.
+      if (error.code !== 'UPSTREAM_BUSY') this.#failed(at)
+      throw error
+    }
+  }
+
+  #childSpec(name: string, transport: StdioTransport): ChildSpec {
+    const { limits, resolveSecret } = this.#deps
+    const resolve = (variable: string, secret: Secret): string => {
+      const value = resolveSecret(secret)
+      if (!value.includes('\0')) return value
+      throw named(name, new GatewayError('CONFIG_INVALID', `The variable ${variable} holds a zero byte`))
+    }
+    const env = Object.entries(transport.env ?? {}).map(([variable, secret]) => [variable, resolve(variable, secret)])
+    return {
+      command: transport.command,
+      args: transport.args ?? [],
+      env: Object.fromEntries(env) as Record<string, string>,
+      cwd: transport.cwd ?? null,
+      memoryBytes: transport.memoryBytes ?? limits.childMemoryBytes,
+      cpuSeconds: transport.cpuSeconds ?? limits.childCpuSeconds,
+      openFiles: transport.openFiles ?? limits.childOpenFiles,
+      processes: transport.processes ?? limits.childProcesses,
+    }
+  }
+
+  /** A child that works on one silent call is not idle. */
+  #idleMs({ spec }: UpstreamRow, transport: StdioTransport): number {
+    const idleMs = transport.idleMs ?? this.#deps.limits.childIdleMs
+    if (idleMs === 0) return 0
+    const callMs = Object.values(spec.tools ?? {}).map((tool) => tool.callMs ?? 0)
+    return Math.max(idleMs, 1_000 + Math.max(spec.callMs ?? this.#deps.limits.callMs, ...callMs))
+  }
+
+  #onExit(childId: string, key: LinkKey, why: string): void {
+    const at = mapKey(key)
+    this.#deps.log.warn('child.ended', { upstream: this.#behind.get(key.upstreamId)?.row.slug, why })
+    const opened = this.#opened.get(at)
+    if (opened?.ticket.childId === childId) this.#forget(opened)
+    // One that ends during its handshake is counted by whoever greets it.
+    if (!this.#opening.has(at)) this.#failed(at)
+  }
+
+  #failed(at: string): void {
+    const { clock, limits, random } = this.#deps
+    const nowMs = clock.now()
+    const rest = this.#rests.get(at) ?? { failures: 0, lastMs: 0, nextMs: 0 }
+    // Long after the last one it is no series any more.
+    if (nowMs - rest.lastMs > 2 * limits.childRestartMsMax) rest.failures = 0
+    const waitMs = Math.min(limits.retryMsBase * 2 ** Math.min(rest.failures, 30), limits.childRestartMsMax)
+    rest.failures += 1
+    rest.lastMs = nowMs
+    rest.nextMs = nowMs + jitter(waitMs, SPREAD, random())
+    this.#rests.delete(at)
+    this.#rests.set(at, rest)
+    if (this.#rests.size > RESTS_MAX) this.#rests.delete(this.#rests.keys().next().value!)
+  }
+
+  #checkRest(at: string, name: string): void {
+    const waitMs = (this.#rests.get(at)?.nextMs ?? 0) - this.#deps.clock.now()
+    if (waitMs <= 0) return
+    const retryAfterSeconds = Math.ceil(waitMs / 1000)
+    throw unavailable(name, `its process has ended; it is started again in ${retryAfterSeconds} s`, {
+      retryAfterSeconds,
+    })
+  }
+
+  // --- use ------------------------------------------------------------------------------------------------------------
+
+  async #ask(opened: Opened, method: string, params: Buffer, callMs: number): Promise<Reply> {
+    const ask: Ask = { method, params, name: null, paramHeaders: [], callMs, callMsMax: callMs, call: null }
+    try {
+      if (opened.stdio !== null) return await opened.stdio.ask(ask)
+      if (opened.peer !== null && opened.target !== null) return await this.#askTarget(opened.target, opened.peer, ask)
+      return await this.#askAny(opened, ask)
+    } catch (error) {
+      if (!(error instanceof NotProcessed)) throw error
+      const why = error.why === 'unsent' ? 'closed' : error.why
+      this.staleLink(opened.key, opened.ticket.generation, why)
+      throw error.error
+    }
+  }
+
+  async #askAny(opened: Opened, ask: Ask): Promise<Reply> {
+    const pool = opened.behind.pool!
+    const tried = new Set<Target>()
+    for (;;) {
+      const target = pool.pick(tried) ?? pool.targets.find((other) => !tried.has(other))!
+      tried.add(target)
+      try {
+        return await this.#askTarget(target, this.#peer(opened.behind, pool, target, opened.wire, null), ask)
+      } catch (error) {
+        if (!(error instanceof NotProcessed) || error.why !== 'unsent' || tried.size === pool.targets.length)
+          throw error
+      }
+    }
+  }
+
+  async #askTarget(target: Target, peer: HttpPeer, ask: Ask): Promise<Reply> {
+    try {
+      const reply = await askHttp(peer, ask)
+      target.breaker.succeed()
+      return reply
+    } catch (error) {
+      this.#judge(target, error)
+      throw error
+    }
+  }
+
+  #listen(opened: Opened, kinds: readonly NewsKind[], handlers: ListenHandlers): Listening {
+    const { stdio, behind } = opened
+    if (stdio === null) {
+      const pool = behind.pool!
+      const target = opened.target ?? pool.pick(null) ?? pool.targets[0]!
+      return listenHttp(opened.peer ?? this.#peer(behind, pool, target, opened.wire, null), kinds, handlers)
+    }
+    handlers.onOpen()
+    let isOver = false
+    const end = (isOffered: boolean, why: string): void => {
+      if (isOver) return
+      isOver = true
+      handlers.onEnd(isOffered, why)
+    }
+    if (opened.wire.era === 'modern') {
+      stdio.ask(listenAsk(kinds)).then(
+        (reply) => end('result' in reply, 'the server ended the subscription'),
+        (error: Error) => end(true, error.message),
+      )
+    }
+    // An older child says its news unasked; the end of its link is the end of the stream.
+    else stdio.onceClosed((why) => end(true, why))
+    return {
+      close: () => {
+        isOver = true
+      },
+    }
+  }
+
+  // --- the end of links -----------------------------------------------------------------------------------------------
+
+  #forget(opened: Opened): void {
+    const at = mapKey(opened.key)
+    if (this.#opened.get(at) !== opened) return
+    this.#opened.delete(at)
+    const ofOwner = this.#byOwner.get(opened.key.owner)
+    ofOwner?.delete(at)
+    if (ofOwner?.size === 0) this.#byOwner.delete(opened.key.owner)
+  }
+
+  /** `tell`: the server still knows the session. */
+  #end(opened: Opened, tell: boolean): void {
+    this.#forget(opened)
+    if (opened.peer !== null && tell) {
+      const { peer } = opened
+      this.#later(new Promise<void>((resolve) => endSession(peer, resolve)))
+    }
+    if (opened.stdio === null) return
+    opened.stdio.close()
+    this.#later(this.#deps.children.stop(opened.ticket.childId!))
+  }
+
+  #later(work: Promise<void>): void {
+    const done = work
+      .catch((error: unknown) => this.#deps.log.warn('link.close', { error }))
+      .finally(() => this.#ending.delete(done))
+    this.#ending.add(done)
+  }
+}
+
+/** After these another address of the same upstream may do better. */
+const RETRIED: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UPSTREAM_UNAVAILABLE', 'TIMEOUT'])
+
+export function createBroker(deps: BrokerDeps): Broker {
+  return new BrokerOf(deps)
+}

@@ -1,0 +1,381 @@
+// A worker's way out: which link a call takes, when a request may be sent again, and what the primary is told.
+// Warm calls touch nothing but maps and the link. Absent on purpose: sessions are opened by the primary (broker.ts).
+
+import { type Call, LOG_LEVELS, type LogLevel, type Reply } from '../core/call.ts'
+import { type ErrorCode, GatewayError } from '../core/errors.ts'
+import type { UpstreamView } from '../core/model.ts'
+import type { ChildConnector } from '../ports/children.ts'
+import type { Control, LinkTicket } from '../ports/control.ts'
+import type { Log } from '../ports/log.ts'
+import { type Ask, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
+import { askHttp, createHttpPeer, type HttpPeer } from './mcp-http.ts'
+import { StdioPeer } from './mcp-stdio.ts'
+import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
+import type { Outgoing, Upstreams } from './upstream.ts'
+
+export interface UpstreamsDeps extends PoolDeps {
+  readonly control: Pick<Control, 'openLink' | 'staleLink' | 'reportUpstream'>
+  readonly children: ChildConnector
+  /** The gateway's version, for clientInfo and User-Agent. */
+  readonly version: string
+  /** 0 for the primary's own requests, 1 and up for workers: request ids of one session must not meet. */
+  readonly worker: number
+  readonly log: Log
+}
+
+/** A ticket in use: its HTTP session, or its child. */
+interface OpenLink {
+  readonly owner: string
+  readonly ticket: LinkTicket
+  readonly wire: Wire
+  /** HTTP: the session at its one address; null where any address serves. */
+  readonly peer: HttpPeer | null
+  readonly target: Target | null
+  readonly stdio: StdioPeer | null
+  /** Lowest level asked for with logging/setLevel so far. */
+  level: LogLevel | null
+  levelling: Promise<unknown> | null
+}
+
+/** One upstream as this worker reaches it. */
+interface Entry {
+  view: UpstreamView
+  /** What a change of must replace the links. */
+  readonly key: string
+  readonly pool: Pool | null
+  /** Of the discovery; null before the first one. */
+  wire: Wire | null
+  readonly links: Map<string, OpenLink>
+  readonly opening: Map<string, Promise<OpenLink>>
+  isDown: boolean
+}
+
+/** After these the address, or the child, is suspect; anything else is an answer. */
+const FAILURES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UPSTREAM_UNAVAILABLE', 'TIMEOUT'])
+const NEUTRAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['CANCELLED', 'SHUTTING_DOWN', 'UPSTREAM_BUSY'])
+
+function keyOf({ spec, connectMs }: UpstreamView): string {
+  return JSON.stringify([spec.transport, spec.privileged === true, connectMs])
+}
+
+/** Whose link this call uses: '' is the shared one. */
+export function ownerOf(view: UpstreamView, call: Call): string {
+  if (view.isolation === 'shared') return ''
+  const { session, client, caller } = call
+  if (session === null) return caller.id
+  const isChosen = view.spec.isolation !== undefined && view.spec.isolation !== 'auto'
+  // What a server may ask the client is declared when a session is opened: clients that can answer get one of their own.
+  const asksBack = client.sampling || client.elicitation || client.roots
+  return view.isolation === 'session' || (!isChosen && asksBack) ? session.key : caller.id
+}
+
+class UpstreamLinks implements Upstreams {
+  readonly #deps: UpstreamsDeps
+  readonly #ids: Ids
+  readonly #entries = new Map<string, Entry>()
+  readonly #closing = new Set<Promise<void>>()
+  #isClosed = false
+
+  constructor(deps: UpstreamsDeps) {
+    this.#deps = deps
+    this.#ids = new Ids(deps.worker)
+  }
+
+  async send(out: Outgoing, call: Call): Promise<Reply> {
+    const { hopsMax } = this.#deps.limits
+    if (call.hops >= hopsMax) {
+      throw new GatewayError('LOOP_DETECTED', `The request has passed ${call.hops} gateways; the limit is ${hopsMax}`)
+    }
+    const view = out.upstream
+    const ask: Ask = {
+      method: out.method,
+      params: out.params,
+      name: out.name,
+      paramHeaders: out.paramHeaders,
+      callMs: out.callMs,
+      callMsMax: view.callMsMax,
+      call,
+    }
+    const entry = this.#entry(view)
+    try {
+      // Only a server that keeps state per link needs one of its own.
+      const reply =
+        entry.pool !== null && view.discovery !== null && !view.discovery.stateful
+          ? await this.#askAny(entry, entry.pool, entry.wire!, ask)
+          : await this.#askLinked(entry, ask, ownerOf(view, call))
+      if (entry.isDown) this.#report(entry, null)
+      return reply
+    } catch (error) {
+      if (error instanceof GatewayError) this.#report(entry, error)
+      throw error
+    }
+  }
+
+  upstreamsChanged(views: ReadonlyMap<string, UpstreamView>): void {
+    for (const [id, entry] of this.#entries) {
+      const view = views.get(id)
+      if (view === undefined || keyOf(view) !== entry.key) {
+        this.#entries.delete(id)
+        this.#retire(entry)
+      } else this.#update(entry, view)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    const entries = [...this.#entries.values()]
+    this.#entries.clear()
+    for (const entry of entries) this.#retire(entry, 0)
+    await Promise.all(this.#closing)
+  }
+
+  // --- upstreams ------------------------------------------------------------------------------------------------------
+
+  #entry(view: UpstreamView): Entry {
+    const known = this.#entries.get(view.id)
+    if (known !== undefined) {
+      if (known.view === view) return known
+      if (known.key === keyOf(view)) return this.#update(known, view)
+      this.#retire(known)
+    }
+    if (this.#isClosed) throw new GatewayError('SHUTTING_DOWN')
+    const { transport, privileged } = view.spec
+    const options = { isPrivileged: privileged === true, connectMs: view.connectMs }
+    let pool: Pool | null = null
+    try {
+      pool = transport.kind === 'http' ? createPool(transport, options, this.#deps) : null
+    } catch (error) {
+      throw error instanceof GatewayError ? named(view.slug, error) : error
+    }
+    const entry: Entry = {
+      view,
+      key: keyOf(view),
+      pool,
+      wire: null,
+      links: new Map(),
+      opening: new Map(),
+      isDown: false,
+    }
+    this.#entries.set(view.id, entry)
+    return this.#update(entry, view)
+  }
+
+  #update(entry: Entry, view: UpstreamView): Entry {
+    entry.view = view
+    const { discovery } = view
+    if (discovery !== null && (entry.wire?.era !== discovery.era || entry.wire.revision !== discovery.revision)) {
+      entry.wire = createWire(discovery.era, discovery.revision, this.#deps.version)
+    }
+    return entry
+  }
+
+  /** Calls under way end first, within the longest time that one may take without progress. */
+  #retire(entry: Entry, graceMs = entry.view.callMs): void {
+    for (const link of entry.links.values()) link.stdio?.retire(graceMs)
+    entry.links.clear()
+    if (entry.pool === null) return
+    const closing = entry.pool.close(graceMs).finally(() => this.#closing.delete(closing))
+    this.#closing.add(closing)
+  }
+
+  /** The primary hears of changes only: the first failure, and the first success after one. */
+  #report(entry: Entry, error: GatewayError | null): void {
+    if (error === null) entry.isDown = false
+    else {
+      const isUpstreams = error.code.startsWith('UPSTREAM_') || error.code === 'TIMEOUT'
+      if (!isUpstreams || entry.isDown || error.code === 'UPSTREAM_BUSY') return
+      entry.isDown = true
+    }
+    this.#deps.control.reportUpstream(entry.view.id, error === null, error?.code ?? null, error?.message ?? null)
+  }
+
+  // --- without a link -------------------------------------------------------------------------------------------------
+
+  async #askAny(entry: Entry, pool: Pool, wire: Wire, ask: Ask): Promise<Reply> {
+    const { slug } = entry.view
+    let tried: Set<Target> | null = null
+    let failure: GatewayError | null = null
+    for (;;) {
+      const target = pool.pick(tried)
+      if (target === null) throw failure ?? pool.resting(slug)
+      if (target.peer?.wire !== wire) target.peer = this.#peer(entry, pool, target, wire, null)
+      try {
+        return await this.#askTarget(target, target.peer, ask)
+      } catch (error) {
+        if (!(error instanceof NotProcessed)) throw error
+        if (error.why !== 'unsent') {
+          this.#deps.control.staleLink({ upstreamId: entry.view.id, owner: '' }, 0, 'era')
+          throw error.error
+        }
+        // Nothing has left: another address may have it.
+        failure = error.error
+        tried ??= new Set()
+        tried.add(target)
+      }
+    }
+  }
+
+  #peer(entry: Entry, pool: Pool, target: Target, wire: Wire, sessionId: string | null): HttpPeer {
+    return createHttpPeer({
+      name: entry.view.slug,
+      wire,
+      link: target.link,
+      path: target.path,
+      sessionId,
+      ids: this.#ids,
+      limits: this.#deps.limits,
+      version: this.#deps.version,
+      staticHeaders: pool.headers,
+    })
+  }
+
+  /** Tells the breaker how it went. */
+  async #askTarget(target: Target, peer: HttpPeer, ask: Ask): Promise<Reply> {
+    const { upstreamConnectionsMax } = this.#deps.limits
+    if (target.link.inFlight >= upstreamConnectionsMax) {
+      target.breaker.forget()
+      throw new GatewayError('UPSTREAM_BUSY', `${peer.name}: ${upstreamConnectionsMax} requests are under way already`)
+    }
+    try {
+      const reply = await askHttp(peer, ask)
+      target.breaker.succeed()
+      return reply
+    } catch (error) {
+      const { code } = error instanceof NotProcessed ? error.error : (error as GatewayError)
+      if (error instanceof NotProcessed && error.why !== 'unsent') target.breaker.succeed()
+      else if (FAILURES.has(code)) target.breaker.fail(this.#deps.clock.now())
+      else if (NEUTRAL.has(code)) target.breaker.forget()
+      else target.breaker.succeed()
+      throw error
+    }
+  }
+
+  // --- by a link ------------------------------------------------------------------------------------------------------
+
+  async #askLinked(entry: Entry, ask: Ask, owner: string): Promise<Reply> {
+    for (let attempt = 1; ; attempt += 1) {
+      const link = entry.links.get(owner) ?? (await this.#open(entry, owner))
+      try {
+        if (link.ticket.logging) await this.#setLevel(link, ask.call!)
+        return await this.#askLink(entry, link, ask)
+      } catch (error) {
+        if (!(error instanceof NotProcessed)) throw error
+        const isGone = this.#lose(entry, link, error.why)
+        // The upstream has not seen it, or refused it unread: once more on a new link is safe.
+        if (!isGone || attempt === 2 || error.why === 'era') throw error.error
+      }
+    }
+  }
+
+  #askLink(entry: Entry, link: OpenLink, ask: Ask): Promise<Reply> {
+    if (link.stdio !== null) return link.stdio.ask(ask)
+    const { peer, target } = link
+    if (peer === null || target === null) return this.#askAny(entry, entry.pool!, link.wire, ask)
+    const { breaker } = target
+    if (!breaker.allows(this.#deps.clock.now())) {
+      return Promise.reject(new NotProcessed('unsent', entry.pool!.resting(entry.view.slug)))
+    }
+    breaker.begin()
+    return this.#askTarget(target, peer, ask)
+  }
+
+  /** Forgets a link that no longer serves; false when it is kept, because its address may just be out of reach. */
+  #lose(entry: Entry, link: OpenLink, why: NotProcessed['why']): boolean {
+    const isOneAddress = entry.pool !== null && entry.pool.targets.length === 1
+    const isResting = link.target !== null && link.target.breaker.openUntilMs !== 0
+    if (why === 'unsent' && link.target !== null && (isOneAddress || !isResting)) return false
+    if (entry.links.get(link.owner) === link) entry.links.delete(link.owner)
+    const reason = why === 'unsent' ? 'closed' : why
+    this.#deps.control.staleLink({ upstreamId: entry.view.id, owner: link.owner }, link.ticket.generation, reason)
+    return true
+  }
+
+  #open(entry: Entry, owner: string): Promise<OpenLink> {
+    const known = entry.opening.get(owner)
+    if (known !== undefined) return known
+    const opening = this.#openNow(entry, owner).finally(() => entry.opening.delete(owner))
+    entry.opening.set(owner, opening)
+    return opening
+  }
+
+  async #openNow(entry: Entry, owner: string): Promise<OpenLink> {
+    const key = { upstreamId: entry.view.id, owner }
+    for (let attempt = 1; ; attempt += 1) {
+      const ticket = await this.#deps.control.openLink(key)
+      try {
+        const link = await this.#use(entry, owner, ticket)
+        // It may have been replaced while we waited; then it serves this call only.
+        if (this.#entries.get(entry.view.id) === entry) this.#keep(entry, link)
+        return link
+      } catch (error) {
+        // The child has ended since: the primary starts another.
+        this.#deps.control.staleLink(key, ticket.generation, 'closed')
+        if (attempt === 2) throw error
+      }
+    }
+  }
+
+  async #use(entry: Entry, owner: string, ticket: LinkTicket): Promise<OpenLink> {
+    const { version, limits, children } = this.#deps
+    const wire = createWire(ticket.era, ticket.revision, version)
+    const common = { owner, ticket, wire, level: null, levelling: null }
+    if (ticket.childId === null) {
+      const { pool } = entry
+      const target = ticket.url === null ? null : (pool?.at(ticket.url) ?? null)
+      const peer = pool === null || target === null ? null : this.#peer(entry, pool, target, wire, ticket.sessionId)
+      return { ...common, peer, target, stdio: null }
+    }
+    const channel = await children.connect(ticket.childId)
+    const name = entry.view.slug
+    const link: OpenLink = {
+      ...common,
+      peer: null,
+      target: null,
+      stdio: new StdioPeer({
+        ...{ name, wire, channel, limits },
+        isShared: owner === '',
+        onClose: () => {
+          if (entry.links.get(owner) === link) entry.links.delete(owner)
+        },
+      }),
+    }
+    return link
+  }
+
+  #keep(entry: Entry, link: OpenLink): void {
+    entry.links.set(link.owner, link)
+    if (entry.links.size <= this.#deps.limits.upstreamLinksMax) return
+    const [owner, oldest] = entry.links.entries().next().value!
+    entry.links.delete(owner)
+    oldest.stdio?.retire(entry.view.callMs)
+  }
+
+  /** Older servers keep one level per link: it is set to the lowest that anyone on it wants, and each call filters. */
+  async #setLevel(link: OpenLink, call: Call): Promise<void> {
+    const wanted = call.notify === null ? null : call.logLevel
+    if (wanted === null || link.wire.era === 'modern') return
+    if (link.level === null || LOG_LEVELS.indexOf(wanted) < LOG_LEVELS.indexOf(link.level)) {
+      link.level = wanted
+      const params = Buffer.from(JSON.stringify({ level: wanted }))
+      link.levelling = this.#setup(link, 'logging/setLevel', params)
+    }
+    await link.levelling
+  }
+
+  async #setup(link: OpenLink, method: string, params: Buffer): Promise<void> {
+    const callMs = this.#deps.limits.probeMs
+    const ask = { method, params, name: null, paramHeaders: [], callMs, callMsMax: callMs, call: null }
+    try {
+      if (link.stdio !== null) await link.stdio.ask(ask)
+      else if (link.peer !== null) await askHttp(link.peer, ask)
+    } catch (error) {
+      // Log messages are a convenience: the call goes on, and says itself what is wrong with the link.
+      this.#deps.log.debug('upstream.setup', { method, error })
+    }
+    link.levelling = null
+  }
+}
+
+export function createUpstreams(deps: UpstreamsDeps): Upstreams {
+  return new UpstreamLinks(deps)
+}
