@@ -70,11 +70,15 @@ export function upCommand(command: Command, cli: Cli, start: Start): void {
       } catch (error) {
         throw startFailure(cli, error)
       }
-      stopOnSignals(running)
-      const exit = await Promise.race([report(cli, flags, running), running.stopped])
-      const code = exit ?? (await running.stopped)
-      if (code !== 0)
-        throw new Failure(EXIT.failure, 'STOPPED', 'The gateway stopped with a failure', 'Its log says why.')
+      const ignoreSignals = stopOnSignals(running)
+      try {
+        await Promise.race([report(cli, flags, running), running.stopped])
+        const exit = await running.stopped
+        if (exit !== 0)
+          throw new Failure(EXIT.failure, 'STOPPED', 'The gateway ended by a failure', 'Its log says why.')
+      } finally {
+        ignoreSignals()
+      }
     })
 }
 
@@ -114,7 +118,7 @@ const SECOND_SIGNAL_MS = 1_000
  * The first SIGINT or SIGTERM drains, a second one ends at once. Within a second it is the same one again: a terminal
  * signals the whole group, and npm and the launcher pass on what they get.
  */
-function stopOnSignals(running: Running): void {
+function stopOnSignals(running: Running): () => void {
   let firstMs: number | null = null
   const onSignal = (): void => {
     if (firstMs === null) {
@@ -124,9 +128,13 @@ function stopOnSignals(running: Running): void {
   }
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
+  return () => {
+    process.off('SIGINT', onSignal)
+    process.off('SIGTERM', onSignal)
+  }
 }
 
-async function report(cli: Cli, flags: UpFlags, running: Running): Promise<null> {
+async function report(cli: Cli, flags: UpFlags, running: Running): Promise<void> {
   const endpoint = `${running.url}/mcp`
   const line = (value: object): void => cli.terminal.out(`${JSON.stringify(value)}\n`)
   if (flags.json === true)
@@ -135,7 +143,6 @@ async function report(cli: Cli, flags: UpFlags, running: Running): Promise<null>
   const upstreams = await running.settled
   if (flags.json === true) line({ event: 'settled', upstreams, curl: curlLine(running, upstreams) })
   else cli.terminal.out(settledText(cli, running, upstreams))
-  return null
 }
 
 function headText(cli: Cli, endpoint: string, token: string | null): string {
@@ -163,7 +170,7 @@ function upstreamLine(cli: Cli, upstream: UpstreamSummary, width: number): strin
       ? `${upstream.era}  ${offersOf(upstream)}`
       : troubleOf(null, upstream.message, upstream.nextRetryMs, cli.now())
   const room = terminal.columns === null ? Number.POSITIVE_INFINITY : Math.max(20, terminal.columns - width - 11)
-  return `  ${state}  ${slug}  ${cut(oneLine(what), room)}\n`
+  return `  ${state}  ${slug}  ${cut(what, room)}\n`
 }
 
 /** A tool of a demo upstream and arguments for it: what the printed line calls. */
