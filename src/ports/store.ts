@@ -63,18 +63,25 @@ export interface FileRows {
 }
 
 /**
- * Errors: CONFLICT (a slug or name is taken), PRECONDITION_FAILED (`ifVersion` differs), MANAGED_BY_FILE (the row is of
- * another origin than the writer), NOT_FOUND, TOO_MANY, STORE_UNAVAILABLE. Null from a read means that there is no such row.
+ * A read that starts after a write was answered sees it. Every write is one transaction.
+ * Errors: CONFLICT (a slug or name is taken; `data.field` and `data.id` of the other row), PRECONDITION_FAILED (`ifVersion`
+ * differs; `data.version`), MANAGED_BY_FILE (the row is not of origin `api`; `data.originRef`), NOT_FOUND, TOO_MANY
+ * (`data.limit`), STORE_UNAVAILABLE with what to do. Null from a read means that there is no such row.
  */
 export interface Store {
   upstreams(): Promise<UpstreamRow[]>
   upstream(idOrSlug: string): Promise<UpstreamRow | null>
   insertUpstream(row: NewUpstream): Promise<UpstreamRow>
+  /** Forgets discovery and definitions where the specification names another server (core/same-server.ts). */
   updateUpstream(id: string, spec: UpstreamSpec, slug: string, ifVersion: number | null): Promise<UpstreamRow>
   deleteUpstream(id: string, ifVersion: number | null): Promise<void>
 
   definitions(upstreamId: string): Promise<Definition[]>
-  /** Stores what a discovery learned, in bounded slices; false when the definitions are byte-equal to what is there. */
+  /**
+   * Stores what a discovery learned, in bounded slices; false when the definitions are byte-equal to what is there.
+   * `rowVersion` stays: it is the version of what people wrote. Only new definitions and a new answer of the server are
+   * changes, when it was asked is not.
+   */
   saveDiscovery(upstreamId: string, discovery: Discovery, definitions: readonly Definition[]): Promise<boolean>
 
   virtualServers(): Promise<VirtualServerRow[]>
@@ -95,14 +102,22 @@ export interface Store {
   /** Token id -> time of last use; kept in batches, not a change. */
   touchTokens(used: ReadonlyMap<string, number>): Promise<void>
 
-  /** Makes the rows of that origin equal to the file: all in one transaction or a CONFLICT that names every clash. */
+  /**
+   * Makes the rows of that origin equal to the file: all in one transaction or a CONFLICT that names every clash. Rows of
+   * other origins are never touched; a row that is as it was is not written and keeps what was discovered.
+   */
   applyFile(rows: FileRows): Promise<void>
 
   tombstones(): Promise<Tombstone[]>
+  /** All of the batch, or none of it past the bound. */
   addTombstones(batch: readonly Tombstone[]): Promise<void>
+  /** Removes tombstones whose time has come; how many. */
   deleteExpired(nowMs: number): Promise<number>
 
-  /** Changes after `seq`, oldest first, at most `limit`; and the newest number, so that a gap shows. */
+  /**
+   * Changes after `seq`, oldest first, at most `limit`; and the newest number. Old changes are trimmed: a first one that is
+   * not `seq + 1` is a gap, and the reader reads everything again.
+   */
   changes(seq: number, limit: number): Promise<{ changes: Change[]; newest: number }>
   close(): Promise<void>
 }
