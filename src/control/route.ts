@@ -1,7 +1,6 @@
 // What a route of the REST API is, what its handler gets, and what the whole API needs of the rest of the gateway.
 
 import type { Authenticate } from '../access/authenticate.ts'
-import type { UpstreamState } from '../core/model.ts'
 import type { Caller, Right } from '../core/policy.ts'
 import type { Clock } from '../core/time.ts'
 import type { Sealer } from '../mcp/seal.ts'
@@ -11,18 +10,12 @@ import type { Feed } from '../ports/feed.ts'
 import type { Log } from '../ports/log.ts'
 import type { Store } from '../ports/store.ts'
 import type { Snapshot } from '../registry/snapshot.ts'
+import type { Discoverer } from './discover.ts'
 import type { Privilege } from './privilege.ts'
 import type { Schema } from './schemas.ts'
 
-/** As much of the discoverer as the API asks for. */
-export interface Discovering {
-  /** Null for an upstream that it has not heard of yet. */
-  state(upstreamId: string): UpstreamState | null
-  /** Probes and reads the upstream again, now. */
-  refresh(upstreamId: string): unknown
-  /** Resolves when each of these is ready or down, or after `ms`. */
-  whenSettled(upstreamIds: readonly string[], ms: number): Promise<unknown>
-}
+/** As much of the discoverer (discover.ts) as the API asks for. */
+export type Discovering = Pick<Discoverer, 'state' | 'refresh' | 'whenSettled'>
 
 export interface RestConfig {
   readonly commandsAllowed: readonly string[]
@@ -38,9 +31,7 @@ export interface RestDeps {
   readonly snapshot: () => Snapshot | null
   readonly authenticate: Authenticate
   readonly children: Pick<Children, 'list' | 'stderr'>
-  /** Closes the links and children of an upstream that was removed, disabled or moved. */
-  readonly endUpstream: (upstreamId: string) => unknown
-  /** Rows were written: follow the store now rather than at the next poll. */
+  /** Rows were written: follow the store now rather than at the next poll. Discovery, links and children follow the feed. */
   readonly changed: () => Promise<unknown>
   readonly bus: Pick<Bus, 'publish'>
   readonly sealer: Sealer

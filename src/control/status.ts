@@ -79,7 +79,7 @@ async function statusOf(context: RestContext): Promise<object> {
   const rows = await context.store.upstreams()
   const upstreams = { total: rows.length, ready: 0, connecting: 0, down: 0, disabled: 0 }
   for (const row of rows) {
-    const state = row.spec.enabled === false ? 'disabled' : (context.discoverer.state(row.id)?.state ?? 'connecting')
+    const state = row.spec.enabled === false ? 'disabled' : context.discoverer.state(row.id).state
     upstreams[state] += 1
   }
   const snapshot = context.snapshot()

@@ -56,17 +56,10 @@ export function toAnswer(row: UpstreamRow, context: RestContext, definitions: re
 }
 
 function stateOf(row: UpstreamRow, context: RestContext): object {
-  const known = row.spec.enabled === false ? null : context.discoverer.state(row.id)
-  const { sinceMs, nextRetryMs, ...state } = known ?? {
-    state: row.spec.enabled === false ? 'disabled' : 'connecting',
-    sinceMs: row.updatedMs,
-    code: null,
-    message: null,
-    attempts: 0,
-    nextRetryMs: null,
-  }
-  const { code, message, attempts } = state
-  return { state: state.state, since: rfc3339(sinceMs), code, message, attempts, nextRetryAt: timeOrNull(nextRetryMs) }
+  const { state, sinceMs, code, message, attempts, nextRetryMs } = context.discoverer.state(row.id)
+  // The row knows first that it was disabled: the discoverer follows.
+  const now = row.spec.enabled === false ? 'disabled' : state
+  return { state: now, since: rfc3339(sinceMs), code, message, attempts, nextRetryAt: timeOrNull(nextRetryMs) }
 }
 
 interface Counts {

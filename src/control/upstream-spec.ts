@@ -26,7 +26,7 @@ export async function patchSpec(
   patch: Readonly<Record<string, unknown>>,
   isOperator: boolean,
   context: RestContext,
-): Promise<{ slug: string; spec: UpstreamSpec; isMoved: boolean }> {
+): Promise<{ slug: string; spec: UpstreamSpec }> {
   const { privileged, ...stored } = row.spec
   const patchedTransport = isObject(patch.transport) ? patch.transport : {}
   // A transport of another kind has nothing in common with the old one: it is replaced, not merged into it.
@@ -37,13 +37,12 @@ export async function patchSpec(
   const { transport, faults } = restoreTransport(input.transport, stored.transport)
   refuseFaults([...faults, ...faultsOfSpec({ ...input, transport })])
 
-  const isMoved = !isDeepStrictEqual(transport, stored.transport)
-  if (!isMoved) return { slug, spec: { ...input, transport, privileged }, isMoved }
+  if (isDeepStrictEqual(transport, stored.transport)) return { slug, spec: { ...input, transport, privileged } }
   if (privileged === true && !isOperator)
     throw new GatewayError('OPERATOR_ONLY', 'An operator registered this upstream: only an operator may move it')
   context.privilege.check(transport, isOperator)
   if (!isOperator) refuseFaults(strayingSecrets(transport, stored.transport, secretsGiven(patchedTransport)))
-  return { slug, spec: isOperator ? { ...input, transport, privileged: true } : { ...input, transport }, isMoved }
+  return { slug, spec: isOperator ? { ...input, transport, privileged: true } : { ...input, transport } }
 }
 
 /** Names of headers and variables whose values a patch carries in clear. */

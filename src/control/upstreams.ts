@@ -124,7 +124,7 @@ async function register(request: RestRequest, context: RestContext): Promise<Ans
     (free) => context.store.insertUpstream({ slug: free, spec, origin: 'api' }),
   )
   await afterWrite(context, 'upstream.registered', { upstream: row.slug, caller: request.caller.name })
-  if (waitMs > 0) await waitAtMost(waitMs, Promise.resolve(context.discoverer.whenSettled([row.id], waitMs)))
+  if (waitMs > 0) await context.discoverer.whenSettled([row.id], waitMs)
   const answer = await answerOf(waitMs > 0 ? await find(row.id, context) : row, context)
   return { ...answer, status: 201, headers: ['location', `/v1/upstreams/${row.id}`] }
 }
@@ -134,11 +134,10 @@ async function change(request: RestRequest, context: RestContext): Promise<Answe
   refuseManaged(`The upstream "${row.slug}"`, row)
   const version = expectedVersion(request, row.rowVersion)
   const patch = request.body as Readonly<Record<string, unknown>>
-  const { slug, spec, isMoved } = await patchSpec(row, patch, hasRight(request.caller, 'operator'), context)
+  const { slug, spec } = await patchSpec(row, patch, hasRight(request.caller, 'operator'), context)
   if (slug !== row.slug) await refuseIfUsed(row, context, [row.slug])
   const next = await context.store.updateUpstream(row.id, spec, slug, version)
   await afterWrite(context, 'upstream.changed', { upstream: next.slug, caller: request.caller.name })
-  if (isMoved || spec.enabled === false) context.endUpstream(row.id)
   return answerOf(next, context)
 }
 
@@ -149,7 +148,6 @@ async function remove(request: RestRequest, context: RestContext): Promise<Answe
   await refuseIfUsed(row, context, [row.slug, row.id])
   await context.store.deleteUpstream(row.id, version)
   await afterWrite(context, 'upstream.removed', { upstream: row.slug, caller: request.caller.name })
-  context.endUpstream(row.id)
   return { status: 204 }
 }
 
@@ -157,13 +155,10 @@ async function refresh(request: RestRequest, context: RestContext): Promise<Answ
   const waitMs = readWait(request)
   const row = await find(request.path.upstream!, context)
   if (row.spec.enabled === false) throw new GatewayError('CONFLICT', `The upstream "${row.slug}" is disabled`)
-  const running = Promise.resolve(context.discoverer.refresh(row.id))
+  const running = context.discoverer.refresh(row.id)
   running.catch((error) => context.log.warn('upstream.refresh_failed', { upstream: row.slug, error }))
   if (waitMs === 0) return { ...(await answerOf(row, context)), status: 202 }
-  await waitAtMost(
-    waitMs,
-    running.then(() => context.discoverer.whenSettled([row.id], waitMs)),
-  )
+  await waitAtMost(waitMs, running)
   return answerOf(await find(row.id, context), context)
 }
 

@@ -7,7 +7,7 @@ import { mintToken } from '../../src/access/api-token.ts'
 import { createAuthenticator } from '../../src/access/authenticate.ts'
 import { createCallers } from '../../src/access/callers.ts'
 import { createRest } from '../../src/control/rest.ts'
-import type { Discovering, RestConfig } from '../../src/control/route.ts'
+import type { Discovering, RestConfig, RestDeps } from '../../src/control/route.ts'
 import { LIMITS } from '../../src/core/limits.ts'
 import type { Definition, Discovery, Origin, TokenRow, UpstreamRow, UpstreamState } from '../../src/core/model.ts'
 import type { Right } from '../../src/core/policy.ts'
@@ -50,36 +50,40 @@ export interface FakeDiscoverer extends Discovering {
 function createFakeDiscoverer(clock: FakeClock): FakeDiscoverer {
   const states = new Map<string, UpstreamState>()
   const waiting = new Set<() => void>()
+  const fresh = (state: UpstreamState['state']): UpstreamState => ({
+    state,
+    sinceMs: clock.now(),
+    code: null,
+    message: null,
+    attempts: 0,
+    nextRetryMs: null,
+  })
   return {
     refreshed: [],
     waited: [],
-    state: (id) => states.get(id) ?? null,
-    refresh(id) {
+    state: (id) => states.get(id) ?? fresh('connecting'),
+    async refresh(id) {
       this.refreshed.push(id)
+      return this.state(id)
     },
     whenSettled(ids, ms) {
       this.waited.push({ ids, ms })
-      const isSettled = (): boolean => ids.every((id) => ['ready', 'down'].includes(states.get(id)?.state ?? ''))
       return new Promise<void>((resolve) => {
-        const check = (): void => {
-          if (!isSettled()) return
+        const done = (): void => {
+          clearTimeout(timer)
           waiting.delete(check)
           resolve()
         }
+        const check = (): void => {
+          if (ids.every((id) => this.state(id).state !== 'connecting')) done()
+        }
+        const timer = setTimeout(done, ms)
         waiting.add(check)
         check()
       })
     },
     set(id, state, more = {}) {
-      states.set(id, {
-        state,
-        sinceMs: clock.now(),
-        code: null,
-        message: null,
-        attempts: 0,
-        nextRetryMs: null,
-        ...more,
-      })
+      states.set(id, { ...fresh(state), ...more })
       for (const check of waiting) check()
     },
   }
@@ -91,7 +95,6 @@ export interface RestFixture {
   readonly clock: FakeClock
   readonly bus: FakeBus
   readonly discoverer: FakeDiscoverer
-  readonly ended: string[]
   readonly children: ChildView[]
   readonly logged: { event: string; fields: unknown }[]
   ready: boolean
@@ -107,7 +110,10 @@ export interface RestFixture {
   close(): Promise<void>
 }
 
-export async function startRest(config: Partial<RestConfig> = {}): Promise<RestFixture> {
+export async function startRest(
+  config: Partial<RestConfig> = {},
+  changes: Partial<RestDeps> = {},
+): Promise<RestFixture> {
   const clock = createFakeClock()
   const bus = createFakeBus()
   const store = createMemoryStore({ clock })
@@ -123,7 +129,6 @@ export async function startRest(config: Partial<RestConfig> = {}): Promise<RestF
   const callers = createCallers({ store, clock, limits: LIMITS })
   const authenticator = createAuthenticator({ control: callers, jwt: null, clock, limits: LIMITS, open: false, bus })
   const discoverer = createFakeDiscoverer(clock)
-  const ended: string[] = []
   const children: ChildView[] = []
   const logged: { event: string; fields: unknown }[] = []
   const log = (event: string, fields?: unknown): void => {
@@ -155,7 +160,6 @@ export async function startRest(config: Partial<RestConfig> = {}): Promise<RestF
           .map(({ stderr }) => stderr)
           .join(''),
     },
-    endUpstream: (id) => ended.push(id),
     changed: () => follower.sync(),
     bus,
     sealer: createSealer([{ id: 1, key: Buffer.alloc(32, 1) }]),
@@ -165,6 +169,7 @@ export async function startRest(config: Partial<RestConfig> = {}): Promise<RestF
     version: '1.2.3',
     workers: () => 1,
     ready: () => fixture.ready,
+    ...changes,
   })
   const lane = createNodeServer({ handler, limits: LIMITS, trustedProxies: [], log: SILENT })
   await new Promise<void>((resolve) => lane.server.listen(0, '127.0.0.1', resolve))
@@ -176,7 +181,6 @@ export async function startRest(config: Partial<RestConfig> = {}): Promise<RestF
     clock,
     bus,
     discoverer,
-    ended,
     children,
     logged,
     ready: true,
