@@ -120,7 +120,7 @@ function staticHeaders(headers: Readonly<Record<string, Secret>>, resolveSecret:
     if (!TOKEN.test(name)) throw refuse('has an impossible name')
     if (RESERVED.test(name.toLowerCase())) throw refuse("is the gateway's own")
     // A secret from a file usually ends in a newline.
-    const value = resolveSecret(secret).trim()
+    const value = resolveSecret(secret).replace(/^[ \t]+|[ \t\r\n]+$/g, '')
     if (!VISIBLE.test(value)) throw refuse('has a value that no header can carry')
     return [name, value]
   })
