@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createFakeClock } from '../../test/fakes/clock.ts'
-import { LIMITS } from '../core/limits.ts'
+import { LIMITS, type Limits } from '../core/limits.ts'
 import type { TokenRow } from '../core/model.ts'
 import { mintToken } from './api-token.ts'
 import { createCallers } from './callers.ts'
 
-function start() {
+function start(limits: Limits = LIMITS) {
   const clock = createFakeClock()
   const { id, hash } = mintToken()
   const row: TokenRow = {
@@ -29,7 +29,7 @@ function start() {
       touched.push(used)
     },
   }
-  return { clock, row, store, touched, callers: createCallers({ store, clock, limits: LIMITS }) }
+  return { clock, row, store, touched, callers: createCallers({ store, clock, limits }) }
 }
 
 test('a token gives its caller, with its own stable id', async () => {
@@ -66,4 +66,30 @@ test('the times of last use are written in one batch', async () => {
   assert.equal(touched.length, 0)
   await callers.close()
   assert.deepEqual(touched, [new Map([[row.id, clock.now()]])])
+})
+
+test('they are written every tokenUsedMs, and a store that is away costs only them', async () => {
+  const { callers, row, store, touched } = start({ ...LIMITS, tokenUsedMs: 2 })
+  const { touchTokens } = store
+  // The gateway's timer does not keep a process alive; this one does.
+  const alive = setInterval(() => {}, 1_000)
+  const failed = new Promise<void>((resolve) => {
+    store.touchTokens = async () => {
+      resolve()
+      throw new Error('away')
+    }
+  })
+  await callers.caller(row.hash)
+  await failed
+  const written = new Promise<void>((resolve) => {
+    store.touchTokens = async (used) => {
+      await touchTokens(used)
+      resolve()
+    }
+  })
+  await callers.caller(row.hash)
+  await written
+  clearInterval(alive)
+  assert.deepEqual([...touched[0]!.keys()], [row.id])
+  await callers.close()
 })

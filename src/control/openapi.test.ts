@@ -54,7 +54,7 @@ for (const route of TABLE) {
     assert.deepEqual(Object.keys(operation.responses), [...Object.keys(route.answers), 'default'])
     for (const { description } of Object.values(operation.responses)) assert.equal(typeof description, 'string')
     assert.equal(operation.requestBody === undefined, route.body === undefined)
-    assert.equal(operation.security.length === 0, route.permission === 'public')
+    assert.deepEqual(operation.security, [{ bearer: [] }])
   })
 }
 

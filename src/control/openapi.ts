@@ -26,7 +26,6 @@ const STATUS_WORDS: Readonly<Record<number, string>> = {
   201: 'Created',
   202: 'Accepted',
   204: 'Done',
-  503: 'Not ready',
 }
 
 function operation(route: Route): Json {
@@ -59,15 +58,15 @@ function operation(route: Route): Json {
       ...Object.fromEntries(good),
       default: { description: 'A refusal', ...json(refer(PROBLEM), 'application/problem+json') },
     },
-    security: route.permission === 'public' ? [] : [{ bearer: [] }],
-    ...(route.permission === 'public' || route.permission === 'token' ? {} : { 'x-right': route.permission }),
+    security: [{ bearer: [] }],
+    ...(route.permission === 'token' ? {} : { 'x-right': route.permission }),
   }
 }
 
 /** `get_v1_upstreams_upstream` and the like: stable, and unique because method and path are. */
 function operationId({ method, path }: Route): string {
   const words = path.split(/[^A-Za-z0-9]+/).filter((word) => word !== '')
-  return [method.toLowerCase(), ...(words.length === 0 ? ['index'] : words)].join('_')
+  return [method.toLowerCase(), ...words].join('_')
 }
 
 /** Entities with a version are removed by it; tokens have none. */

@@ -58,9 +58,6 @@ const makeServer = async () => {
 const makeToken = async () => ({ name: (await rest.token(fresh(), ['use'])).row.name })
 
 const SAMPLES: Readonly<Record<string, Sample>> = {
-  'GET /': { status: 200 },
-  'GET /health': { status: 200 },
-  'GET /ready': { status: 200 },
   'GET /version': { status: 200 },
   'GET /openapi.json': { status: 200 },
   'GET /v1/status': { status: 200 },
@@ -159,10 +156,6 @@ for (const route of TABLE) {
   })
 
   test(`${name}: who may`, async () => {
-    if (route.permission === 'public') {
-      assert.equal((await askWell(route, { as: null })).status, sampleOf(route).status)
-      return
-    }
     const unknown = { authorization: `Bearer mgw_${'a'.repeat(12)}_${'b'.repeat(43)}` }
     for (const as of [null, unknown, { authorization: 'Basic dXNlcjpwYXNz' }]) {
       const answer = await askWell(route, { as })
@@ -319,7 +312,7 @@ for (const route of TABLE) {
 }
 
 test('while the store is away every route that needs it says so, and those that do not go on', async () => {
-  const storeless = ['/', '/health', '/ready', '/version', '/openapi.json', '/v1/tools', '/v1/prompts', '/v1/resources']
+  const storeless = ['/version', '/openapi.json', '/v1/tools', '/v1/prompts', '/v1/resources']
   const requests: (() => Promise<[Route, Answered]>)[] = []
   for (const route of TABLE) {
     const sample = sampleOf(route)
@@ -374,14 +367,6 @@ test('a fault of our own tells nothing but its requestId, and is logged with it'
   }
 })
 
-test('/ready is 503 until the gateway is ready', async () => {
-  rest.ready = false
-  const answer = await rest.ask('GET', '/ready', { as: null })
-  rest.ready = true
-  assert.equal(answer.status, 503)
-  assert.deepEqual(answer.body, { ready: false })
-})
-
 test('If-None-Match: 304 for a document that has not changed, never where live state is answered', async () => {
   const { headers } = await rest.ask('GET', '/openapi.json')
   for (const tag of [String(headers.etag), `W/${headers.etag}`, '*', `"x", ${headers.etag}`]) {
@@ -394,4 +379,42 @@ test('If-None-Match: 304 for a document that has not changed, never where live s
   const upstream = await rest.ask('GET', '/v1/upstreams/present')
   const tag = String(upstream.headers.etag)
   assert.equal((await rest.ask('GET', '/v1/upstreams/present', { headers: { 'if-none-match': tag } })).status, 200)
+})
+
+test('a page holds restPageItems when nothing else is asked for', async () => {
+  const many = await startRest()
+  for (let at = 0; at < LIMITS.restPageItems; at += 1) await many.token(`t-${at}`, ['use'])
+  const { body } = await many.ask('GET', '/v1/tokens')
+  await many.close()
+  assert.equal(body.items.length, LIMITS.restPageItems)
+  assert.equal(typeof body.nextCursor, 'string')
+})
+
+test('restInFlight requests are worked on at once, more are sent away, and the places come back', async () => {
+  const { refresh } = rest.discoverer
+  let release = (): void => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  let running = 0
+  let full = (): void => {}
+  const isFull = new Promise<void>((resolve) => {
+    full = resolve
+  })
+  rest.discoverer.refresh = async (id) => {
+    running += 1
+    if (running === LIMITS.restInFlight) full()
+    await gate
+    return rest.discoverer.state(id)
+  }
+  const path = '/v1/upstreams/present/refresh?wait=60s'
+  const waiting = Array.from({ length: LIMITS.restInFlight }, () => rest.ask('POST', path))
+  await isFull
+  const refused = await rest.ask('GET', '/version')
+  assertRefused(refused, 'OVERLOADED')
+  assert.equal(refused.headers['retry-after'], '1')
+  release()
+  for (const { status } of await Promise.all(waiting)) assert.equal(status, 200)
+  rest.discoverer.refresh = refresh
+  assert.equal((await rest.ask('GET', '/version')).status, 200)
 })

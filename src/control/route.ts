@@ -86,8 +86,8 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   /** `{name}` stands for one segment. Paths under /v1 are also served without it, and `gateways` for `upstreams`. */
   readonly path: string
-  /** `public` needs no token, `token` any, a right that right. */
-  readonly permission: 'public' | 'token' | Right
+  /** `token` is any token, a right that right. What needs none is answered at the edge. */
+  readonly permission: 'token' | Right
   readonly summary: string
   readonly query?: Readonly<Record<string, QueryParameter>>
   readonly body?: Schema

@@ -427,25 +427,6 @@ export const STATUS = {
     },
   },
 } as const
-export const HEALTH = {
-  type: 'object',
-  required: ['status'],
-  properties: { status: { const: 'ok' } },
-} as const
-export const READY = {
-  type: 'object',
-  required: ['ready'],
-  properties: { ready: { type: 'boolean' } },
-} as const
-export const INDEX = {
-  type: 'object',
-  required: ['name', 'version', 'endpoints'],
-  properties: {
-    name: { type: 'string' },
-    version: { type: 'string' },
-    endpoints: { type: 'object', additionalProperties: { type: 'string' } },
-  },
-} as const
 export const ANY_OBJECT = { type: 'object' } as const
 
 export const PROBLEM = {

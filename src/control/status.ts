@@ -1,53 +1,12 @@
-// What the gateway says of itself: alive, ready, version, figures, and where everything is.
+// What the gateway says of itself: versions and figures. Absent on purpose: `/`, /health and /ready, which every worker
+// answers at its edge.
 
 import { LEGACY_REVISIONS, MODERN_REVISIONS } from '../core/model.ts'
 import { rfc3339 } from '../core/time.ts'
 import type { RestContext, Route } from './route.ts'
-import { HEALTH, INDEX, READY, STATUS, VERSION_ANSWER } from './schemas.ts'
+import { STATUS, VERSION_ANSWER } from './schemas.ts'
 
 export const statusRoutes: readonly Route[] = [
-  {
-    method: 'GET',
-    path: '/',
-    permission: 'token',
-    summary: 'What is here',
-    answers: { 200: INDEX },
-    handle: (_, { version, config: { publicUrl } }) => ({
-      status: 200,
-      body: {
-        name: 'mcp-gateway',
-        version,
-        endpoints: {
-          mcp: `${publicUrl}/mcp`,
-          virtualServer: `${publicUrl}/servers/{slug}/mcp`,
-          rpc: `${publicUrl}/rpc`,
-          api: `${publicUrl}/v1`,
-          openapi: `${publicUrl}/openapi.json`,
-          health: `${publicUrl}/health`,
-          ready: `${publicUrl}/ready`,
-        },
-      },
-    }),
-  },
-  {
-    method: 'GET',
-    path: '/health',
-    permission: 'public',
-    summary: 'Whether the process answers',
-    answers: { 200: HEALTH },
-    handle: () => ({ status: 200, body: { status: 'ok' } }),
-  },
-  {
-    method: 'GET',
-    path: '/ready',
-    permission: 'public',
-    summary: 'Whether it should be sent traffic',
-    answers: { 200: READY, 503: READY },
-    handle: (_, context) => {
-      const ready = context.ready()
-      return { status: ready ? 200 : 503, body: { ready } }
-    },
-  },
   {
     method: 'GET',
     path: '/version',
