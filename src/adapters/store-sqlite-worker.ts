@@ -136,6 +136,18 @@ class Lane {
   }
 }
 
+/** What to do, by SQLite's result code. */
+const ADVICE: Readonly<Record<number, string>> = {
+  5: 'another program holds it: close that program',
+  6: 'another program holds it: close that program',
+  8: 'it is read-only: make the data directory writable for this user',
+  10: 'the disk failed to read or write: look at the disk and its free space',
+  11: 'it is damaged: stop the gateway and restore a backup, or move the file away to start anew',
+  13: 'the disk is full or the store has reached its largest size (storeBytes): make room',
+  14: 'it cannot be opened: look at the rights of the data directory',
+  26: 'it is not a store of this gateway: restore a backup, or move the file away to start anew',
+}
+
 const options = workerData as WorkerOptions
 const port = parentPort!
 const writes = new Lane()
@@ -145,6 +157,7 @@ const pieces = new Map<number, unknown[]>()
 
 function open(): DatabaseSync {
   const database = new DatabaseSync(options.path, { timeout: LIMITS.storeBusyMs })
+  refuseForeign(database)
   database.exec(`
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
@@ -155,6 +168,13 @@ function open(): DatabaseSync {
   const { page_size: pageBytes } = database.prepare('PRAGMA page_size').get() as { page_size: number }
   database.exec(`PRAGMA max_page_count = ${Math.floor(options.limits.storeBytes / pageBytes)}`)
   return database
+}
+
+/** Before anything is written to it. */
+function refuseForeign(database: DatabaseSync): void {
+  const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all()
+  if (tables.length === 0 || tables.some(({ name }) => name === 'schema_migrations')) return
+  throw new GatewayError('STORE_UNAVAILABLE', `${options.path}: ${ADVICE[26]}`)
 }
 
 /** Brings the schema up to this release: each migration in a transaction of its own, with its entry. */
@@ -181,17 +201,6 @@ function migrate(database: DatabaseSync): string[] {
     }
   }
   return due.map(({ version, name }) => `${version} ${name}`)
-}
-
-const ADVICE: Readonly<Record<number, string>> = {
-  5: 'another program holds it: close that program',
-  6: 'another program holds it: close that program',
-  8: 'it is read-only: make the data directory writable for this user',
-  10: 'the disk failed to read or write: look at the disk and its free space',
-  11: 'it is damaged: stop the gateway and restore a backup, or move the file away to start anew',
-  13: 'the disk is full or the store has reached its largest size (storeBytes): make room',
-  14: 'it cannot be opened: look at the rights of the data directory',
-  26: 'it is not a store of this gateway: restore a backup, or move the file away to start anew',
 }
 
 function toFailure(error: unknown): Failure {
