@@ -145,7 +145,10 @@ class UndiciLink implements Link {
   }
 
   async close(graceMs: number): Promise<void> {
-    if (this.#pool.closed) return
+    if (this.#pool.closed) {
+      if (graceMs === 0) await this.#pool.destroy()
+      return
+    }
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(() => this.#pool.destroy().then(resolve, resolve), graceMs)

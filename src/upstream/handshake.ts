@@ -125,11 +125,13 @@ function otherVersion(reply: Reply): string | null {
   return LEGACY_REVISIONS.find((known) => known !== NEWEST_LEGACY && supported.includes(known)) ?? null
 }
 
+function refusalOf(error: Buffer): Outcome {
+  const { code, message } = errorOf(error)
+  return { no: `${message} (${code})` }
+}
+
 function readInitialize(reply: Reply, options: HandshakeOptions): Outcome {
-  if ('error' in reply) {
-    const { code, message } = errorOf(reply.error)
-    return { no: `${message} (${code})` }
-  }
+  if ('error' in reply) return refusalOf(reply.error)
   const result = parseResult(reply.result, options)
   const version = result.protocolVersion
   // A draft of the first revision, which old SDKs still name.
@@ -166,12 +168,12 @@ export async function greetHttp(makePeer: MakePeer, options: HandshakeOptions): 
 }
 
 /** A refusal of the kind "I do not know what you want" is an outcome; every other failure is thrown. */
-async function orRefused(run: () => Promise<Outcome>, name: string): Promise<Outcome> {
+async function orRefused(run: () => Promise<Outcome>, read: (error: Buffer) => Outcome): Promise<Outcome> {
   try {
     return await run()
   } catch (error) {
     if (!(error instanceof NotProcessed) || error.why !== 'era') throw error
-    return error.detail === null ? { no: error.error.message } : readDiscoverError(error.detail, name)
+    return error.detail === null ? { no: error.error.message } : read(error.detail)
   }
 }
 
@@ -179,7 +181,7 @@ function discoverHttp(makePeer: MakePeer, options: HandshakeOptions): Promise<Ou
   const peer = makePeer(createWire('modern', NEWEST_MODERN, options.version), null)
   return orRefused(
     async () => readDiscover(await askHttp(peer, ownAsk('server/discover', {}, options.limits.probeMs)), options),
-    options.name,
+    (error) => readDiscoverError(error, options.name),
   )
 }
 
@@ -188,7 +190,7 @@ function initializeHttp(
   options: HandshakeOptions,
   onSession: (sessionId: string | null) => void,
 ): Promise<Outcome> {
-  const { limits, version, name } = options
+  const { limits, version } = options
   const ask = async (revision: string): Promise<{ reply: Reply; sessionId: string | null }> => {
     const peer = withoutVersion(makePeer(createWire('legacy', NEWEST_LEGACY, version), null))
     return openHttp(peer, ownAsk('initialize', initializeParams(version, revision), limits.handshakeMs))
@@ -205,7 +207,7 @@ function initializeHttp(
       await new Promise<void>((resolve) => post(peer, INITIALIZED, () => resolve()))
     }
     return outcome
-  }, name)
+  }, refusalOf)
 }
 
 // --- stdio ------------------------------------------------------------------------------------------------------------

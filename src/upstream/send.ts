@@ -73,7 +73,8 @@ class UpstreamLinks implements Upstreams {
   readonly #deps: UpstreamsDeps
   readonly #ids: Ids
   readonly #entries = new Map<string, Entry>()
-  readonly #closing = new Set<Promise<void>>()
+  /** Pools that end with their last call. */
+  readonly #retiring = new Set<Pool>()
   #isClosed = false
 
   constructor(deps: UpstreamsDeps) {
@@ -126,7 +127,7 @@ class UpstreamLinks implements Upstreams {
     const entries = [...this.#entries.values()]
     this.#entries.clear()
     for (const entry of entries) this.#retire(entry, 0)
-    await Promise.all(this.#closing)
+    await Promise.all([...this.#retiring].map((pool) => pool.close(0)))
   }
 
   // --- upstreams ------------------------------------------------------------------------------------------------------
@@ -173,9 +174,10 @@ class UpstreamLinks implements Upstreams {
   #retire(entry: Entry, graceMs = entry.view.callMs): void {
     for (const link of entry.links.values()) link.stdio?.retire(graceMs)
     entry.links.clear()
-    if (entry.pool === null) return
-    const closing = entry.pool.close(graceMs).finally(() => this.#closing.delete(closing))
-    this.#closing.add(closing)
+    const { pool } = entry
+    if (pool === null) return
+    this.#retiring.add(pool)
+    void pool.close(graceMs).finally(() => this.#retiring.delete(pool))
   }
 
   /** The primary hears of changes only: the first failure, and the first success after one. */
@@ -254,7 +256,7 @@ class UpstreamLinks implements Upstreams {
 
   async #askLinked(entry: Entry, ask: Ask, owner: string): Promise<Reply> {
     for (let attempt = 1; ; attempt += 1) {
-      const link = entry.links.get(owner) ?? (await this.#open(entry, owner))
+      const link = this.#cached(entry, owner) ?? (await this.#open(entry, owner))
       try {
         if (link.ticket.logging) await this.#setLevel(link, ask.call!)
         return await this.#askLink(entry, link, ask)
@@ -338,6 +340,16 @@ class UpstreamLinks implements Upstreams {
           if (entry.links.get(owner) === link) entry.links.delete(owner)
         },
       }),
+    }
+    return link
+  }
+
+  #cached(entry: Entry, owner: string): OpenLink | undefined {
+    const link = entry.links.get(owner)
+    // The order tells who used his last; it matters only where somebody may have to go soon.
+    if (link !== undefined && entry.links.size * 2 > this.#deps.limits.upstreamLinksMax) {
+      entry.links.delete(owner)
+      entry.links.set(owner, link)
     }
     return link
   }
