@@ -1,6 +1,7 @@
 // JSON, validation, lists, streams and sessions: what is read and written for each call.
 
-import { createLists, list } from '../../src/call/list.ts'
+import { list } from '../../src/call/list.ts'
+import { createPageCache } from '../../src/call/page-cache.ts'
 import { createValidators } from '../../src/call/validators.ts'
 import { LIMITS } from '../../src/core/limits.ts'
 import { Sessions } from '../../src/edge/session.ts'
@@ -163,7 +164,7 @@ async function lists(pace: Pace): Promise<Pair[]> {
   return [
     await compare({ name: 'kept page', run: () => list(call, gateway) }, encode, pace),
     await compare(
-      { name: 'join of encoded slices', run: () => list(call, { ...gateway, lists: createLists(1) }) },
+      { name: 'join of encoded slices', run: () => list(call, { ...gateway, pages: createPageCache(1) }) },
       encode,
       pace,
     ),

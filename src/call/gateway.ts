@@ -1,13 +1,10 @@
 // What the middle of the data plane is made of: handed in by app.ts, the same object for every call.
 
 import type { Call } from '../core/call.ts'
-import type { Limits } from '../core/limits.ts'
-import type { ValidateMode } from '../core/model.ts'
 import type { Sealer } from '../mcp/seal.ts'
 import type { Holder } from '../registry/holder.ts'
-import type { Log } from '../telemetry/log.ts'
 import type { Upstreams } from '../upstream/upstream.ts'
-import type { Lists } from './list.ts'
+import type { PageCache } from './page-cache.ts'
 import type { Hooks } from './run-hooks.ts'
 import type { Validators } from './validators.ts'
 
@@ -18,12 +15,9 @@ export interface Gateway {
   readonly hooks: Hooks
   readonly upstreams: Upstreams
   readonly validators: Validators
-  readonly lists: Lists
+  readonly pages: PageCache
   readonly sealer: Sealer
-  readonly limits: Limits
-  readonly defaults: { readonly validate: ValidateMode }
   /** True under --open: lists then are the same for everybody. */
   readonly open: boolean
   readonly version: string
-  readonly log: Log
 }

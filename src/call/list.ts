@@ -1,7 +1,6 @@
 // Lists: a join of slices that were encoded when the upstream changed. A joined page is kept in one bounded cache, so
 // that a warm list writes bytes that are there already. Cursors are keysets under a MAC: any worker can go on.
 
-import { LRUCache } from 'lru-cache'
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
@@ -24,14 +23,6 @@ const KIND_OF_METHOD: Readonly<Record<string, ListKind>> = {
 /** How long a 2026-07-28 client may keep a list: the upper bound of our own registry caches. */
 const TTL_MS = 20_000
 const PURPOSE = 'cursor'
-
-export interface Lists {
-  readonly cache: LRUCache<string, Buffer>
-}
-
-export function createLists(bytesMax: number): Lists {
-  return { cache: new LRUCache({ maxSize: bytesMax, sizeCalculation: (page) => page.length + 200 }) }
-}
 
 function itemsOf(scope: Scope, kind: ListKind): readonly ListedTarget[] {
   if (kind === 'tools') return scope.tools
@@ -130,9 +121,9 @@ export async function list(call: Call, gateway: Gateway): Promise<Reply> {
       ? 0
       : indexAfter(itemsOf(scope, kind), readCursor(gateway.sealer, scope, kind, cursor))
   const key = `${gateway.registry.current().definitionVersion}\n${scope.id}\n${kind}\n${call.era}\n${from}`
-  const known = gateway.lists.cache.get(key)
+  const known = gateway.pages.get(key)
   if (known !== undefined) return { result: known }
   const page = joinPage(gateway, scope, kind, call.era, from)
-  gateway.lists.cache.set(key, page)
+  gateway.pages.set(key, page)
   return { result: page }
 }

@@ -56,6 +56,7 @@ const schemas = fc.letrec<{ schema: object | boolean }>((tie) => ({
     fc.record({ anyOf: fc.array(tie('schema'), { minLength: 1, maxLength: 2 }) }),
     fc.record({ oneOf: fc.array(tie('schema'), { minLength: 1, maxLength: 2 }) }),
     fc.record({ not: tie('schema') }),
+    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
     fc.record({ if: tie('schema'), then: tie('schema'), else: tie('schema') }, { requiredKeys: ['if'] }),
   ),
 })).schema

@@ -6,7 +6,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import { RE2JS } from 're2js'
 import { isRecord } from '../mcp/classify.ts'
-import type { SchemaFault } from './validators.ts'
+
+/** What does not fit, where. */
+export interface SchemaFault {
+  /** JSON pointer into the arguments or the structured content; '' is the whole of it. */
+  readonly at: string
+  readonly message: string
+}
 
 class OutOfSteps extends Error {}
 

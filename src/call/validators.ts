@@ -12,14 +12,7 @@ import { find, scanMembers } from '../mcp/json.ts'
 import type { ToolTarget } from '../registry/snapshot.ts'
 import type { Log } from '../telemetry/log.ts'
 import { withFixed } from './params.ts'
-import { interpretSchema } from './schema-interpreter.ts'
-
-/** What does not fit, where. */
-export interface SchemaFault {
-  /** JSON pointer into the arguments or the structured content; '' is the whole of it. */
-  readonly at: string
-  readonly message: string
-}
+import { interpretSchema, type SchemaFault } from './schema-interpreter.ts'
 
 /** Null when the value fits. */
 export type Check = (value: unknown) => SchemaFault | null

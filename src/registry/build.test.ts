@@ -79,6 +79,17 @@ test('overrides: rename, title, description, hide, fixed arguments', async () =>
   assert.equal(JSON.parse(one!.inputSchema!).required.length, 2, 'the validator sees the whole schema')
 })
 
+test('a tool may have the name of anything that objects inherit', async () => {
+  const inputSchema = { type: 'object', properties: { toString: { type: 'string' } } }
+  const upstream = upstreamRow('u', { tools: { other: { fixed: { a: 1 } }, constructor: { fixed: { b: 1 } } } })
+  const snapshot = await build(
+    registryRows([{ upstream, definitions: [tool('valueOf'), tool('constructor', { inputSchema })] }]),
+  )
+  assert.deepEqual(names(scope(snapshot)), ['u-constructor', 'u-valueOf'])
+  const shown = json(scope(snapshot).toolByName.get('u-constructor')!.modern).inputSchema as { properties: object }
+  assert.deepEqual(Object.keys(shown.properties), ['toString'])
+})
+
 test('a virtual server: chosen things, kept names, its own overrides', async () => {
   const parts = [
     {

@@ -201,9 +201,14 @@ function overrideOf(
   view: UpstreamView,
   extra: Readonly<Record<string, ToolOverride>> | undefined,
 ): ToolOverride {
-  const own = view.spec.tools?.[definition.name]
-  const added = extra?.[definition.name]
+  const own = ownOf(view.spec.tools, definition.name)
+  const added = ownOf(extra, definition.name)
   return added === undefined ? (own ?? {}) : { ...own, ...added }
+}
+
+/** A tool may be called `constructor`. */
+function ownOf(overrides: Readonly<Record<string, ToolOverride>> | undefined, name: string): ToolOverride | undefined {
+  return overrides !== undefined && Object.hasOwn(overrides, name) ? overrides[name] : undefined
 }
 
 function membersOf(row: VirtualServerRow | null, parts: readonly Kept[]): { item: Kept; member: Member | null }[] {

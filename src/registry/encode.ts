@@ -54,10 +54,10 @@ export function paramHeaders(schema: unknown, path: readonly string[] = []): Par
 function withoutFixed(schema: unknown, fixed: Readonly<Record<string, unknown>>): unknown {
   if (!isRecord(schema)) return schema
   const properties = isRecord(schema.properties)
-    ? Object.fromEntries(Object.entries(schema.properties).filter(([key]) => !(key in fixed)))
+    ? Object.fromEntries(Object.entries(schema.properties).filter(([key]) => !Object.hasOwn(fixed, key)))
     : schema.properties
   const required = Array.isArray(schema.required)
-    ? schema.required.filter((key) => typeof key !== 'string' || !(key in fixed))
+    ? schema.required.filter((key) => typeof key !== 'string' || !Object.hasOwn(fixed, key))
     : schema.required
   return { ...schema, properties, required }
 }

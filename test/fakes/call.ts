@@ -1,7 +1,7 @@
 // Calls as the edge makes them, and a gateway whose upstream is a function, for tests of the middle.
 
 import type { Gateway } from '../../src/call/gateway.ts'
-import { createLists } from '../../src/call/list.ts'
+import { createPageCache } from '../../src/call/page-cache.ts'
 import { createValidators } from '../../src/call/validators.ts'
 import type { Call, Reply } from '../../src/core/call.ts'
 import { Cancel } from '../../src/core/cancel.ts'
@@ -62,15 +62,12 @@ export async function makeGateway(
     registry,
     authorize: (call) => needRight(call.caller, 'use'),
     hooks: { before: [], after: [] },
-    upstreams: { send: async (out, call) => answer(out, call), close: async () => {} },
+    upstreams: { send: async (out, call) => answer(out, call), upstreamsChanged: () => {}, close: async () => {} },
     validators: createValidators(log),
-    lists: createLists(LIMITS.listCacheBytes),
+    pages: createPageCache(LIMITS.listCacheBytes),
     sealer: createSealer([{ id: 1, key: Buffer.alloc(32, 7) }]),
-    limits: { ...LIMITS },
-    defaults: { validate: 'arguments' },
     open: false,
     version: '0.0.0',
-    log,
   }
 }
 

@@ -1,0 +1,309 @@
+// The composition root: the only file that picks adapters and joins the two planes. With one worker everything lives in
+// this process; with several the data planes are worker processes (worker.ts) under supervisor.ts.
+
+import { readFileSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { childSocketPath, createChildServer } from './adapters/children-socket.ts'
+import { serveControl } from './adapters/control-workers.ts'
+import { openDataDirectory } from './adapters/data-directory.ts'
+import { lockData } from './adapters/data-lock.ts'
+import { createFeedSender } from './adapters/feed-workers.ts'
+import { readBaseEnvironment } from './config/environment.ts'
+import type { Config } from './config/load.ts'
+import { GatewayError } from './core/errors.ts'
+import type { Limits } from './core/limits.ts'
+import type { UpstreamState } from './core/model.ts'
+import type { Clock } from './core/time.ts'
+import { createDataPlane } from './data-plane.ts'
+import { createNodeServer } from './http/node-exchange.ts'
+import { createSealer } from './mcp/seal.ts'
+import type { Log } from './ports/log.ts'
+import type { FileRows, NewUpstream } from './ports/store.ts'
+import { createPrimary, type Primary } from './primary.ts'
+import { createSupervisor, openFilesShortage, type Supervisor, workersAuto } from './supervisor.ts'
+import { restSocketPath, type StartMessage } from './worker-start.ts'
+
+export interface StartOptions {
+  readonly config: Config
+  /** Rows of gateway.yaml and mcp.json, of origin `file`. */
+  readonly rows: FileRows
+  /** Adds the two demo upstreams of examples/. */
+  readonly demo: boolean
+  /** How long `settled` waits for upstreams. */
+  readonly readyMs: number
+  readonly version: string
+  readonly log: Log
+}
+
+export interface UpstreamSummary {
+  readonly slug: string
+  readonly state: UpstreamState['state']
+  readonly era: string | null
+  readonly tools: number
+  readonly prompts: number
+  readonly resources: number
+  readonly message: string | null
+  readonly nextRetryMs: number | null
+}
+
+export interface Running {
+  readonly url: string
+  /** Null with --open. */
+  readonly token: string | null
+  /** When every upstream has answered or failed, or readyMs is over. */
+  readonly settled: Promise<readonly UpstreamSummary[]>
+  /** Drains and ends; the second call does nothing more. */
+  stop(): Promise<void>
+  /** Exit code, when everything has ended. */
+  readonly stopped: Promise<number>
+}
+
+const clock: Clock = { now: () => Date.now() }
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost'])
+
+/**
+ * Starts a replica. Errors: CONFIG_INVALID, CONFLICT (the data directory is taken), STORE_UNAVAILABLE, and those of
+ * listening (EADDRINUSE, EACCES) as node gives them.
+ */
+export async function startGateway(options: StartOptions): Promise<Running> {
+  const { config, log, version } = options
+  const { server, access } = config
+  if (access.open && !LOOPBACK.has(server.host)) {
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      `--open asks nobody for a token: it is refused on ${server.host}, which others can reach`,
+    )
+  }
+  const limits: Limits = config.limits
+  const workers = server.workers === 'auto' ? workersAuto(limits) : server.workers
+  const shortage = openFilesShortage(limits.connectionsMax)
+  if (shortage !== null) log.warn('start.open_files', { message: shortage })
+
+  const lock = lockData(config.store.data, clock)
+  const closers: (() => unknown)[] = [() => lock.release()]
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.reverse()) await close()
+    closers.length = 0
+  }
+  try {
+    const directory = openDataDirectory(config.store.data)
+    const secretKey = directory.secretKey()
+    const isTls = config.server.tls !== null
+    const ca = access.caBundle === null ? null : readFileSync(access.caBundle, 'utf8')
+    const port = server.port === 0 ? await freePort(server.host) : server.port
+    const publicUrl = server.publicUrl ?? `${isTls ? 'https' : 'http'}://${urlHost(server.host)}:${port}`
+    const demo = options.demo ? await startDemo() : null
+    if (demo !== null) closers.push(demo.close)
+
+    let supervisor: Supervisor | null = null
+    const primary = await createPrimary({
+      config,
+      publicUrl,
+      directory,
+      rows: [options.rows, { origin: 'demo', upstreams: demo?.upstreams ?? [], virtualServers: [], tokens: [] }],
+      sealer: createSealer([{ id: 1, key: secretKey }]),
+      baseEnv: readBaseEnvironment(),
+      ca,
+      workers: () => supervisor?.workers().length ?? 1,
+      ready: () => true,
+      version,
+      clock,
+      log,
+    })
+    closers.push(() => primary.close())
+    const start: StartMessage = {
+      config,
+      publicUrl,
+      port,
+      secretKey: secretKey.toString('hex'),
+      ca,
+      version,
+      runPath: directory.runPath,
+    }
+    if (workers === 1) closers.push(await serveHere(primary, start, log))
+    else supervisor = await serveByWorkers(primary, start, workers, log, closers)
+    directory.announce(publicUrl)
+    closers.push(() => directory.withdraw())
+    log.info('start.ready', { url: publicUrl, workers, upstreams: primary.feed.current()?.parts.size ?? 0 })
+    return runningOf(options, primary, publicUrl, closeAll)
+  } catch (error) {
+    await closeAll()
+    throw error
+  }
+}
+
+function runningOf(options: StartOptions, primary: Primary, url: string, closeAll: () => Promise<void>): Running {
+  let stopping: Promise<void> | null = null
+  let end: (code: number) => void = () => {}
+  const stopped = new Promise<number>((resolve) => {
+    end = resolve
+  })
+  return {
+    url,
+    token: primary.token,
+    settled: summarize(primary, options.readyMs),
+    stop() {
+      stopping ??= closeAll().then(
+        () => end(0),
+        (error: unknown) => {
+          options.log.error('stop.fault', { error })
+          end(1)
+        },
+      )
+      return stopping
+    },
+    stopped,
+  }
+}
+
+/** The data plane in this process. */
+async function serveHere(primary: Primary, start: StartMessage, log: Log): Promise<() => Promise<void>> {
+  const { config } = start
+  const plane = createDataPlane({
+    config,
+    publicUrl: start.publicUrl,
+    holder: primary.holder,
+    authenticator: primary.authenticator,
+    bus: primary.bus,
+    control: primary.control,
+    children: primary.children,
+    rest: primary.rest,
+    sealer: primary.sealer,
+    ca: start.ca,
+    worker: 0,
+    version: start.version,
+    clock,
+    log,
+  })
+  for (const { key, expiresMs } of primary.sessionEnds.all()) plane.edge.markEnded(key, expiresMs)
+  await plane.listen(start.port)
+  return () => plane.drain()
+}
+
+/** Data planes in worker processes, which reach the primary by messages and by two Unix sockets. */
+async function serveByWorkers(
+  primary: Primary,
+  start: StartMessage,
+  workers: number,
+  log: Log,
+  closers: (() => unknown)[],
+): Promise<Supervisor> {
+  const { limits } = start.config
+  const childServer = createChildServer({
+    children: primary.children,
+    path: childSocketPath(start.runPath, tmpdir()),
+    limits,
+    log,
+  })
+  await childServer.listen()
+  closers.push(() => childServer.close())
+  const restServer = createNodeServer({ handler: primary.rest, limits, trustedProxies: [], log })
+  const restPath = restSocketPath(start.runPath)
+  rmSync(restPath, { force: true })
+  await new Promise<void>((resolve, reject) => {
+    restServer.server.once('error', reject).listen(restPath, () => resolve())
+  })
+  closers.push(() => restServer.close())
+  const feed = createFeedSender({ feed: primary.feed, limits, log })
+  const supervisor = createSupervisor({
+    workers,
+    workerScript: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
+    workerArgv: [],
+    limits,
+    clock,
+    log,
+    random: Math.random,
+    onWorker(messages, n) {
+      primary.bus.attach(messages)
+      serveControl({ control: primary.control, messages, limits, log })
+      feed.attach(messages)
+      const ended = [...primary.sessionEnds.all()].map(({ key, expiresMs }) => [key, expiresMs] as const)
+      messages.on('start', () => messages.send('start', { start: { ...start, worker: n }, ended }))
+    },
+  })
+  closers.push(() => supervisor.stop())
+  await supervisor.start()
+  return supervisor
+}
+
+/** A port that nobody uses now: what `port: 0` asks for has to be known before the first worker listens. */
+function freePort(host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+    probe.once('error', reject)
+    probe.listen(0, host, () => {
+      const { port } = probe.address() as AddressInfo
+      probe.close(() => resolve(port))
+    })
+  })
+}
+
+function urlHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return 'localhost'
+  return host.includes(':') ? `[${host}]` : host
+}
+
+interface Demo {
+  readonly upstreams: readonly NewUpstream[]
+  readonly close: () => Promise<void>
+}
+
+/** The demo upstreams: one over HTTP in this process, one as a stdio child. */
+async function startDemo(): Promise<Demo> {
+  const examples = new URL('../examples/', import.meta.url)
+  const { startDemoHttp } = (await import(new URL('demo-http/server.mjs', examples).href)) as {
+    startDemoHttp: () => Promise<{ url: string; close: () => Promise<void> }>
+  }
+  const http = await startDemoHttp()
+  const stdio = fileURLToPath(new URL('demo-stdio/server.mjs', examples))
+  return {
+    upstreams: [
+      {
+        slug: 'demo',
+        origin: 'demo',
+        spec: { title: 'Demo over HTTP', privileged: true, transport: { kind: 'http', urls: [http.url] } },
+      },
+      {
+        slug: 'notes',
+        origin: 'demo',
+        spec: {
+          title: 'Demo over stdio',
+          privileged: true,
+          transport: { kind: 'stdio', command: process.execPath, args: [stdio] },
+        },
+      },
+    ],
+    close: http.close,
+  }
+}
+
+async function summarize(primary: Primary, readyMs: number): Promise<UpstreamSummary[]> {
+  const rows = [...(primary.feed.current()?.parts.values() ?? [])].map(({ upstream }) => upstream)
+  await primary.discoverer.whenSettled(
+    rows.map(({ id }) => id),
+    readyMs,
+  )
+  await primary.feed.sync()
+  const parts = primary.feed.current()?.parts
+  return rows
+    .map(({ id, slug }) => {
+      const part = parts?.get(id)
+      const state = primary.discoverer.state(id)
+      const count = (kind: string): number =>
+        part?.definitions.filter((definition) => definition.kind === kind).length ?? 0
+      return {
+        slug,
+        state: state.state,
+        era: part?.upstream.discovery?.era ?? null,
+        tools: count('tool'),
+        prompts: count('prompt'),
+        resources: count('resource') + count('template'),
+        message: state.message,
+        nextRetryMs: state.nextRetryMs,
+      }
+    })
+    .sort((a, b) => (a.slug < b.slug ? -1 : 1))
+}

@@ -1,0 +1,164 @@
+// A whole data plane: edge, call and upstream links around one snapshot, behind one listening server. With one worker it
+// lives beside the primary in the same process, with several each worker process holds one; it cannot tell which.
+
+import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import type { Authenticator } from './access/authenticate.ts'
+import { createDispatch } from './call/dispatch.ts'
+import type { Gateway } from './call/gateway.ts'
+import { createPageCache } from './call/page-cache.ts'
+import { createValidators } from './call/validators.ts'
+import type { Config } from './config/load.ts'
+import { createSecretResolver } from './config/secrets.ts'
+import { needRight } from './core/policy.ts'
+import type { Clock } from './core/time.ts'
+import { createEdge, type Edge } from './edge/edge.ts'
+import type { ExchangeHandler } from './http/exchange.ts'
+import { createNodeServer, type TlsTexts } from './http/node-exchange.ts'
+import { createLink } from './http/undici-link.ts'
+import type { Sealer } from './mcp/seal.ts'
+import type { Bus } from './ports/bus.ts'
+import type { ChildConnector } from './ports/children.ts'
+import type { Control } from './ports/control.ts'
+import type { Log } from './ports/log.ts'
+import type { Holder } from './registry/holder.ts'
+import { createUpstreams } from './upstream/send.ts'
+
+export interface DataPlaneDeps {
+  readonly config: Config
+  /** The gateway's own origin, as clients reach it. */
+  readonly publicUrl: string
+  readonly holder: Holder
+  readonly authenticator: Authenticator
+  readonly bus: Bus
+  readonly control: Control
+  readonly children: ChildConnector
+  /** Everything that is not MCP. */
+  readonly rest: ExchangeHandler
+  readonly sealer: Sealer
+  /** PEM of CAs to trust besides the system's, or null. */
+  readonly ca: string | null
+  /** 0 in the primary's own process, 1 and up in workers: kept in the ids of our requests. */
+  readonly worker: number
+  readonly version: string
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface DataPlane {
+  readonly edge: Edge
+  /** Errors: those of node's listen. */
+  listen(port: number): Promise<void>
+  /** Serves what is in flight to its end within the limits, then closes everything. */
+  drain(): Promise<void>
+}
+
+export function createDataPlane(deps: DataPlaneDeps): DataPlane {
+  const { config, holder, bus, control, clock, log } = deps
+  const { limits } = config
+  const upstreams = createUpstreams({
+    control,
+    children: deps.children,
+    createLink,
+    resolveSecret: createSecretResolver(),
+    networks: config.access.networksAllowed,
+    ca: deps.ca,
+    version: deps.version,
+    worker: deps.worker,
+    clock,
+    random: Math.random,
+    limits,
+    log,
+  })
+  const unfollow = holder.onSwap((snapshot) => upstreams.upstreamsChanged(snapshot.upstreams))
+  upstreams.upstreamsChanged(holder.current().upstreams)
+
+  const gateway: Gateway = {
+    registry: holder,
+    authorize: (call) => needRight(call.caller, 'use'),
+    hooks: { before: [], after: [] },
+    upstreams,
+    validators: createValidators(log),
+    pages: createPageCache(limits.listCacheBytes),
+    sealer: deps.sealer,
+    open: config.access.open,
+    version: deps.version,
+  }
+  const scopeOf = (name: string) => holder.current().scopes.get(name)
+  const edge = createEdge({
+    authenticate: deps.authenticator.authenticate,
+    dispatch: createDispatch(gateway),
+    scopeExists: (scope) => scopeOf(scope) !== undefined,
+    scopeUses: (scope, upstreamId) => scopeOf(scope)?.upstreams.some(({ id }) => id === upstreamId) === true,
+    ready: () => ({ ready: true, missing: [] }),
+    sealer: deps.sealer,
+    bus,
+    endSession: (session, callerId, expiresMs) => control.endSession(session, callerId, expiresMs),
+    rest: deps.rest,
+    limits,
+    log,
+    clock,
+    publicUrl: deps.publicUrl,
+    hosts: config.access.hosts,
+    origins: config.access.origins,
+    open: config.access.open,
+  })
+  const server = createNodeServer({
+    handler: edge.handler,
+    limits,
+    trustedProxies: config.server.trustedProxies,
+    ...(config.server.tls === null ? {} : { tls: readTls(config.server.tls) }),
+    log,
+  })
+  const stopWatching =
+    config.server.tls === null ? () => {} : watchTls(config.server.tls, (texts) => server.setTls(texts), log)
+  return {
+    edge,
+    listen: (port) =>
+      new Promise((resolve, reject) => {
+        server.server.once('error', reject)
+        server.server.listen({ host: config.server.host, port, backlog: limits.backlog }, () => {
+          server.server.off('error', reject)
+          resolve()
+        })
+      }),
+    async drain() {
+      stopWatching()
+      edge.drain()
+      const closing = server.drain(limits.drainMs)
+      await edge.idle(limits.stopMs - limits.drainMs)
+      await closing
+      unfollow()
+      edge.close()
+      await server.close()
+      await upstreams.close()
+    },
+  }
+}
+
+interface TlsFiles {
+  readonly cert: string
+  readonly key: string
+}
+
+function readTls({ cert, key }: TlsFiles): TlsTexts {
+  return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') }
+}
+
+const TLS_POLL_MS = 5_000
+
+/** A renewed certificate is taken up for new connections; one that cannot be read or does not fit leaves the old one. */
+function watchTls(files: TlsFiles, take: (texts: TlsTexts) => void, log: Log): () => void {
+  const reload = (): void => {
+    try {
+      take(readTls(files))
+      log.info('tls.reloaded', { cert: files.cert })
+    } catch (error) {
+      log.warn('tls.not_reloaded', { cert: files.cert, error })
+    }
+  }
+  // By polling: renewals replace files by rename and by links, which watchers of a path miss.
+  for (const path of [files.cert, files.key]) watchFile(path, { interval: TLS_POLL_MS, persistent: false }, reload)
+  return () => {
+    for (const path of [files.cert, files.key]) unwatchFile(path, reload)
+  }
+}

@@ -1,0 +1,191 @@
+// The control plane of a replica: store, registry, discovery, stdio children, links of state-keeping upstreams, REST API.
+// There is one in a replica, whatever the number of workers.
+
+import { hashToken, mintToken } from './access/api-token.ts'
+import { type Authenticator, createAuthenticator } from './access/authenticate.ts'
+import { createCallers } from './access/callers.ts'
+import { createPrimaryBus, type PrimaryBus } from './adapters/bus-workers.ts'
+import type { DataDirectory } from './adapters/data-directory.ts'
+import { createSqliteStore } from './adapters/store-sqlite.ts'
+import type { Config } from './config/load.ts'
+import { createSecretResolver } from './config/secrets.ts'
+import { createDiscoverer, type Discoverer } from './control/discover.ts'
+import { createRest } from './control/rest.ts'
+import { createSessionEnds, type SessionEnds } from './control/session-ends.ts'
+import type { Clock } from './core/time.ts'
+import type { ExchangeHandler } from './http/exchange.ts'
+import { createLink } from './http/undici-link.ts'
+import type { Sealer } from './mcp/seal.ts'
+import type { Children } from './ports/children.ts'
+import type { Control } from './ports/control.ts'
+import type { Log } from './ports/log.ts'
+import type { FileRows, Store } from './ports/store.ts'
+import { createFollower, type Follower } from './registry/follow.ts'
+import { createHolder, type Holder } from './registry/holder.ts'
+import { createBroker } from './upstream/broker.ts'
+import { createChildren } from './upstream/children.ts'
+
+export interface PrimaryDeps {
+  readonly config: Config
+  readonly publicUrl: string
+  readonly directory: DataDirectory
+  /** What the files and --demo want: each origin's rows are made equal to these. */
+  readonly rows: readonly FileRows[]
+  readonly sealer: Sealer
+  readonly baseEnv: Readonly<Record<string, string>>
+  readonly ca: string | null
+  readonly workers: () => number
+  readonly ready: () => boolean
+  readonly version: string
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface Primary {
+  readonly bus: PrimaryBus
+  readonly feed: Follower
+  readonly holder: Holder
+  readonly control: Control
+  readonly children: Children
+  readonly authenticator: Authenticator
+  readonly sealer: Sealer
+  readonly discoverer: Discoverer
+  readonly sessionEnds: SessionEnds
+  readonly rest: ExchangeHandler
+  /** The first token's text; null with --open. */
+  readonly token: string | null
+  close(): Promise<void>
+}
+
+/** The operator's token: kept in the data directory, so that it can be shown again and commands find it. */
+async function firstToken(store: Store, directory: DataDirectory): Promise<string> {
+  const kept = directory.token()
+  if (kept !== null && (await store.tokenByHash(hashToken(kept))) !== null) return kept
+  const { id, text, hash } = mintToken()
+  const taken = (await store.tokens()).some(({ name }) => name === 'first')
+  await store.insertToken({
+    id,
+    name: taken ? `first-${id}` : 'first',
+    hash,
+    rights: ['use', 'admin', 'operator'],
+    origin: 'api',
+  })
+  directory.saveToken(text)
+  return text
+}
+
+export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
+  const { config, directory, sealer, clock, log } = deps
+  const { limits } = config
+  const onFault = (error: unknown): void => log.error('primary.fault', { error })
+  const store = await createSqliteStore({
+    path: directory.storePath,
+    clock,
+    log,
+    sealing: { encrypt: (plain) => sealer.seal('store', plain), decrypt: (text) => sealer.open('store', text) },
+  })
+  for (const rows of deps.rows) await store.applyFile(rows)
+  const token = config.access.open ? null : await firstToken(store, directory)
+
+  const bus = createPrimaryBus({ limits, log })
+  const feed = createFollower(store, onFault)
+  await feed.start()
+  const { callMs, callMsMax, connectMs } = limits
+  const holder = createHolder(
+    feed,
+    { validate: config.upstream.validate, callMs, callMsMax, connectMs },
+    clock,
+    onFault,
+  )
+
+  const children = createChildren({ limits, clock, log, baseEnv: deps.baseEnv })
+  const broker = createBroker({
+    children,
+    upstream: (id) => store.upstream(id),
+    createLink,
+    resolveSecret: createSecretResolver(),
+    networks: config.access.networksAllowed,
+    ca: deps.ca,
+    version: deps.version,
+    clock,
+    random: Math.random,
+    limits,
+    log,
+  })
+  const discoverer = createDiscoverer({ store, broker, bus, clock, random: Math.random, log, limits })
+  const callers = createCallers({ store, clock, limits })
+  const sessionEnds = createSessionEnds({
+    store,
+    bus,
+    closeOwner: (session) => broker.closeOwner(session),
+    clock,
+    limits,
+    log,
+  })
+  await sessionEnds.load()
+
+  const control: Control = {
+    caller: (hash) => callers.caller(hash),
+    openLink: (key) => broker.openLink(key),
+    staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
+    endSession: (session, callerId, expiresMs) => sessionEnds.end(session, callerId, expiresMs),
+    reportUpstream: (id, ok, code, message) => discoverer.report(id, ok, code, message),
+  }
+  const authenticator = createAuthenticator({
+    control,
+    jwt: config.access.jwt,
+    clock,
+    limits,
+    open: config.access.open,
+    bus,
+  })
+  const unfollow = discoverer.follow(feed)
+  const rest = createRest({
+    store,
+    discoverer,
+    feed,
+    snapshot: () => holder.current(),
+    authenticate: authenticator.authenticate,
+    children,
+    changed: () => feed.sync(),
+    bus,
+    sealer,
+    config: {
+      commandsAllowed: config.access.commandsAllowed,
+      networksAllowed: config.access.networksAllowed,
+      publicUrl: deps.publicUrl,
+    },
+    clock,
+    log,
+    version: deps.version,
+    workers: deps.workers,
+    ready: deps.ready,
+  })
+  await holder.ready()
+
+  return {
+    bus,
+    feed,
+    holder,
+    control,
+    children,
+    authenticator,
+    sealer,
+    discoverer,
+    sessionEnds,
+    rest,
+    token,
+    async close() {
+      unfollow()
+      feed.close()
+      holder.close()
+      authenticator.close()
+      await discoverer.close()
+      await broker.close()
+      await children.close()
+      await sessionEnds.close()
+      await callers.close()
+      await store.close()
+    },
+  }
+}

@@ -1,0 +1,93 @@
+// A worker process: one data plane that reaches everything else through its primary. Started by supervisor.ts only.
+
+import { tmpdir } from 'node:os'
+import { createAuthenticator } from './access/authenticate.ts'
+import { createWorkerBus } from './adapters/bus-workers.ts'
+import { childSocketPath, createChildConnector } from './adapters/children-socket.ts'
+import { createControlClient } from './adapters/control-workers.ts'
+import { createWorkerFeed } from './adapters/feed-workers.ts'
+import { LIMITS } from './core/limits.ts'
+import type { Clock } from './core/time.ts'
+import { createDataPlane } from './data-plane.ts'
+import { createForwarder } from './http/forward.ts'
+import { createSealer } from './mcp/seal.ts'
+import type { Messages } from './ports/messages.ts'
+import { createHolder } from './registry/holder.ts'
+import { createWorkerSide, type WorkerSide } from './supervisor.ts'
+import { createLog } from './telemetry/log.ts'
+import { restSocketPath, type WorkerStart } from './worker-start.ts'
+
+const clock: Clock = { now: () => Date.now() }
+
+function askStart(messages: Messages): Promise<WorkerStart> {
+  return new Promise((resolve) => {
+    messages.on('start', (body) => resolve(body as WorkerStart))
+    messages.send('start', null)
+  })
+}
+
+async function work(side: WorkerSide): Promise<void> {
+  const { messages, n } = side
+  const { start, ended } = await askStart(messages)
+  const { config } = start
+  const { limits, telemetry } = config
+  const log = createLog({
+    level: telemetry.logLevel,
+    format: telemetry.logFormat,
+    write: (line) => process.stderr.write(line),
+    now: clock.now,
+    base: { worker: n },
+  })
+  const bus = createWorkerBus({ messages, limits, log })
+  const control = createControlClient({ messages, limits })
+  const feed = createWorkerFeed({ messages })
+  const { callMs, callMsMax, connectMs } = limits
+  const defaults = { validate: config.upstream.validate, callMs, callMsMax, connectMs }
+  const holder = createHolder(feed, defaults, clock, (error) => log.error('worker.fault', { error }))
+  const authenticator = createAuthenticator({
+    control,
+    jwt: config.access.jwt,
+    clock,
+    limits,
+    open: config.access.open,
+    bus,
+  })
+  const children = createChildConnector({ path: childSocketPath(start.runPath, tmpdir()), limits })
+  const rest = createForwarder({
+    socketPath: restSocketPath(start.runPath),
+    bodyBytes: limits.bodyBytes,
+    answerBytes: limits.upstreamBodyBytes,
+    answerMs: limits.requestMs + limits.callMs,
+    waitingMax: limits.controlOutstanding,
+  })
+  await holder.ready()
+  const plane = createDataPlane({
+    config,
+    publicUrl: start.publicUrl,
+    holder,
+    authenticator,
+    bus,
+    control,
+    children,
+    rest: rest.handler,
+    sealer: createSealer([{ id: 1, key: Buffer.from(start.secretKey, 'hex') }]),
+    ca: start.ca,
+    worker: n,
+    version: start.version,
+    clock,
+    log,
+  })
+  for (const [key, expiresMs] of ended) plane.edge.markEnded(key, expiresMs)
+  side.onDrain(async () => {
+    await plane.drain()
+    rest.close()
+    children.close()
+    authenticator.close()
+    holder.close()
+  })
+  await plane.listen(start.port)
+  side.ready()
+}
+
+const side = createWorkerSide({ ...LIMITS })
+work(side).catch((error: unknown) => side.fail(error))
