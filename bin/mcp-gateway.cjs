@@ -25,7 +25,10 @@ function startHere() {
   try {
     // Compiled code is kept between starts. Without a home or a folder to write to, the start is only slower.
     const cache = process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache')
-    require('module').enableCompileCache(path.join(cache, 'mcp-gateway', 'compiled'))
+    const folder = path.join(cache, 'mcp-gateway', 'compiled')
+    require('module').enableCompileCache(folder)
+    // For worker processes; stdio upstreams get an environment of their own.
+    process.env.NODE_COMPILE_CACHE = process.env.NODE_COMPILE_CACHE || folder
   } catch (_error) {}
   import('../dist/main.js').then(
     (module) => {

@@ -126,11 +126,11 @@ function stopOnSignals(running: Running): () => void {
       void running.stop()
     } else if (Date.now() - firstMs >= SECOND_SIGNAL_MS) process.exit(EXIT.failure)
   }
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
+  // With several workers a SIGHUP replaces them (supervisor.ts); without, it is the end of the terminal.
+  const signals = ['SIGINT', 'SIGTERM', ...(process.listenerCount('SIGHUP') === 0 ? ['SIGHUP'] : [])]
+  for (const signal of signals) process.on(signal, onSignal)
   return () => {
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
+    for (const signal of signals) process.off(signal, onSignal)
   }
 }
 
