@@ -247,18 +247,20 @@ function judge(list: List, item: Buffer, isModern: boolean): Judged {
   if (typeof name !== 'string' || name === '') return { name: '?', reason: `its ${list.key} is missing or no string` }
   if (name.length > charsMax) return { name, reason: `its ${list.key} is longer than ${charsMax} characters` }
   if (/[\x00-\x1f\x7f]/.test(name)) return { name, reason: `its ${list.key} holds control characters` }
-  const reason = list.kind === 'tool' ? toolFault(value, isModern) : null
+  const mirrors = isModern && item.includes('"x-mcp-header"')
+  const reason = list.kind === 'tool' ? toolFault(value, mirrors) : null
   return reason === null ? { name } : { name, reason }
 }
 
-function toolFault(tool: Record<string, unknown>, isModern: boolean): string | null {
+/** `mirrors`: arguments may be mirrored into headers. */
+function toolFault(tool: Record<string, unknown>, mirrors: boolean): string | null {
   const { inputSchema, outputSchema } = tool
   if (!isRecord(inputSchema)) return 'its inputSchema is missing or no object'
   if (inputSchema.type !== undefined && inputSchema.type !== 'object') return 'its inputSchema is not of type object'
   if (outputSchema !== undefined && !isRecord(outputSchema) && typeof outputSchema !== 'boolean') {
     return 'its outputSchema is no object'
   }
-  return isModern ? headerFault(inputSchema) : null
+  return mirrors ? headerFault(inputSchema) : null
 }
 
 const HEADER_TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
