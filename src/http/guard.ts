@@ -6,6 +6,7 @@ import { lookup as resolve } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import { GatewayError } from '../core/errors.ts'
+import { faultOfUrl } from '../core/upstream-rules.ts'
 
 export type Guard = (address: string) => boolean
 
@@ -107,17 +108,9 @@ export function checkLiteralHost(hostname: string, guard: Guard): void {
   if (address !== null && !guard(hostname)) throw refused(hostname, hostname)
 }
 
-const URL_CHARS_MAX = 2048
-
 /** The URL of an upstream: http or https, a host, no credentials, no fragment. Errors: INVALID_INPUT. */
 export function checkUrl(text: string): URL {
-  const refuse = (why: string): GatewayError => new GatewayError('INVALID_INPUT', `The URL of the upstream ${why}`)
-  if (text.length > URL_CHARS_MAX) throw refuse(`is longer than ${URL_CHARS_MAX} characters`)
-  const url = URL.canParse(text) ? new URL(text) : null
-  if (url === null) throw refuse('cannot be read')
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw refuse('must begin with http:// or https://')
-  if (url.username !== '' || url.password !== '') throw refuse('must not carry credentials: use headers')
-  if (url.hash !== '') throw refuse('must not have a fragment')
-  if (url.port === '0') throw refuse('must not name port 0')
-  return url
+  const why = faultOfUrl(text)
+  if (why !== null) throw new GatewayError('INVALID_INPUT', `The URL of the upstream ${why}`)
+  return new URL(text)
 }
