@@ -115,7 +115,7 @@ export const CATALOGUE = {
     -32600,
     false,
     'The Mcp-Session-Id header is missing',
-    'Send initialize first and then its session id with every request.',
+    'Send initialize first and then its session id with every request; POST /rpc needs none.',
   ),
   METHOD_NOT_ALLOWED: entry(
     405,
@@ -159,6 +159,13 @@ export const CATALOGUE = {
     true,
     'The request did not arrive in time',
     'Send the whole request within the limits requestMs and headersMs.',
+  ),
+  EXPECTATION_FAILED: entry(
+    417,
+    -31033,
+    false,
+    'This expectation cannot be met',
+    'Send no Expect header but "100-continue".',
   ),
   HEADERS_TOO_LARGE: entry(431, -31009, false, 'The headers are too large', 'Send fewer or shorter headers.'),
   RATE_LIMITED: entry(429, -31010, true, 'Too many requests', 'Wait as Retry-After says.'),

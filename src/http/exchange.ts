@@ -6,7 +6,7 @@ export interface EventStream {
   write(chunk: Buffer | string): boolean
   onDrain: (() => void) | null
   end(): void
-  /** Drops the connection at once: for a client that does not read what it is sent. */
+  /** Drops the connection at once, as if the client had gone: for one that does not read what it is sent. */
   destroy(): void
   readonly bufferedBytes: number
 }

@@ -156,7 +156,7 @@ class NodeStream implements EventStream {
   }
 
   write(chunk: Buffer | string): boolean {
-    return this.#response.writable && this.#response.write(chunk)
+    return !this.#response.destroyed && !this.#response.writableEnded && this.#response.write(chunk)
   }
 
   end(): void {
@@ -165,7 +165,6 @@ class NodeStream implements EventStream {
   }
 
   destroy(): void {
-    this.#finished()
     this.#response.destroy()
   }
 
@@ -564,8 +563,11 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
   }
   server.on('request', (request, response) => handle(request, response, false))
   server.on('checkContinue', (request, response) => handle(request, response, true))
-  // Other expectations than 100-continue are ignored, as RFC 9110 allows.
-  server.on('checkExpectation', (request, response) => handle(request, response, false))
+  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
+    const text = problemText(new GatewayError('EXPECTATION_FAILED'))
+    const headers = ['Content-Type', PROBLEM_TYPE, 'Content-Length', String(Buffer.byteLength(text))]
+    response.writeHead(417, [...headers, 'Connection', 'close']).end(text)
+  })
   server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
     refuseRaw(
       socket,

@@ -18,7 +18,8 @@ test('only configured proxies are believed, from the right', () => {
     ['10.1.2.3', '', '10.1.2.3'],
     ['10.1.2.3', '10.4.4.4, 10.5.5.5', '10.4.4.4'],
   ]
-  for (const [peer, forwardedFor, client] of cases) assert.equal(proxies.clientOf(peer, forwardedFor), client, forwardedFor)
+  for (const [peer, forwardedFor, client] of cases)
+    assert.equal(proxies.clientOf(peer, forwardedFor), client, forwardedFor)
   assert.equal(proxies.isTrusted('::ffff:10.1.2.3'), true)
   assert.equal(proxies.isTrusted('11.1.2.3'), false)
   assert.equal(proxies.isTrusted('not an address'), false)
@@ -28,7 +29,8 @@ test('only configured proxies are believed, from the right', () => {
 test('an unreadable network is named', () => {
   assert.throws(
     () => createProxies(['10.0.0.0/8', '10.0.0.0/99']),
-    (error) => error instanceof GatewayError && error.code === 'CONFIG_INVALID' && error.message.includes('10.0.0.0/99'),
+    (error) =>
+      error instanceof GatewayError && error.code === 'CONFIG_INVALID' && error.message.includes('10.0.0.0/99'),
   )
 })
 

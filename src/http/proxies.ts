@@ -37,7 +37,9 @@ export function createProxies(trusted: readonly string[]): Proxies {
     }
   })
   const isOurs = (address: Address): boolean =>
-    blocks.some((block) => block[0].kind() === address.kind() && address.match(block as [ipaddr.IPv4 & ipaddr.IPv6, number]))
+    blocks.some(
+      (block) => block[0].kind() === address.kind() && address.match(block as [ipaddr.IPv4 & ipaddr.IPv6, number]),
+    )
   return {
     isTrusted: (text) => {
       const address = blocks.length === 0 ? null : parse(text)

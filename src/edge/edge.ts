@@ -1,0 +1,193 @@
+// The way in: every request of a worker passes here, in one order. Is it for us and from where it may come (Host, Origin),
+// what is it for (path and method), who calls (headers alone), is there room (gate), and only then is its body read.
+// Absent on purpose: what is asked and answered (call/), the REST API (handed in), WebSocket, HTTP+SSE and stdio in front.
+
+import type { Call, Reply } from '../core/call.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import type { Caller } from '../core/policy.ts'
+import type { Clock } from '../core/time.ts'
+import type { Exchange, ExchangeHandler } from '../http/exchange.ts'
+import type { Sealer } from '../mcp/seal.ts'
+import type { Log } from '../telemetry/log.ts'
+import { Calls } from './calls.ts'
+import { Gate } from './gate.ts'
+import { type Readiness, replyHealth, replyReady } from './health.ts'
+import { Listeners } from './listeners.ts'
+import { createDoor, isPreflight, replyPreflight, SharedExchange } from './origin.ts'
+import type { EdgeParts } from './parts.ts'
+import { replyProblem, replyRefusal, toGatewayError } from './reply.ts'
+import { newRequestId } from './request-id.ts'
+import { METHODS, type Place, type Route, routeOf } from './router.ts'
+import { rpc } from './rpc.ts'
+import { type Bus, Sessions } from './session.ts'
+import { end, listen, post } from './streamable.ts'
+
+export interface EdgeDeps {
+  /** From the Authorization header, before the body is read. Errors: UNAUTHENTICATED with its challenge, STORE_UNAVAILABLE, OVERLOADED. */
+  readonly authenticate: (authorization: string | undefined, exchange: Exchange) => Caller | Promise<Caller>
+  /** Answers every method of a request. Errors: any GatewayError. */
+  readonly dispatch: (call: Call) => Promise<Reply>
+  /** Whether this slug or id is a virtual server that the caller may see. */
+  readonly scopeExists: (scope: string, caller: Caller) => boolean
+  /** Whether an endpoint ('' for everything) shows anything of this upstream. */
+  readonly scopeUses: (scope: string, upstreamId: string) => boolean
+  readonly ready: () => Readiness
+  readonly sealer: Sealer
+  readonly bus: Bus
+  /** Makes the end of a session last and known to all workers. Errors: RATE_LIMITED, TOO_MANY, STORE_UNAVAILABLE. */
+  readonly endSession: (session: string, callerId: string, expiresMs: number) => Promise<void>
+  /** Every path that is not an endpoint of ours, unknown ones too; authenticates by itself. */
+  readonly rest: ExchangeHandler
+  readonly limits: Limits
+  readonly log: Log
+  readonly clock: Clock
+  readonly publicUrl: string
+  readonly hosts: readonly string[]
+  readonly origins: readonly string[]
+  /** Started without tokens. */
+  readonly open: boolean
+}
+
+export interface EdgeStats {
+  /** Calls that are worked on, and those that wait to be. */
+  readonly inFlight: number
+  readonly queued: number
+  /** Open GET streams. */
+  readonly streams: number
+  /** Sessions that this worker keeps open in memory. */
+  readonly sessions: number
+}
+
+export interface Edge {
+  readonly handler: ExchangeHandler
+  /** The session is over: for those that the store knows at start; later ones come by the bus. */
+  markEnded(session: string, expiresMs: number): void
+  /** Ends the GET streams and opens no more; calls go on. The server lane says `Connection: close` meanwhile. */
+  drain(): void
+  /** Waits until no call is in flight, at most `ms`; whether that came true. */
+  idle(ms: number): Promise<boolean>
+  /** Cancels what is still in flight. */
+  close(): void
+  stats(): EdgeStats
+}
+
+/** The keep-alive timer ticks this often within `keepAliveCommentMs`: nobody waits longer for a comment than that. */
+const TICKS = 3
+
+export function createEdge(deps: EdgeDeps): Edge {
+  const { limits, log, bus } = deps
+  const door = createDoor(deps)
+  const listeners = new Listeners(deps)
+  const sessions = new Sessions({ ...deps, onEnded: (key) => listeners.end(key) })
+  const calls = new Calls(deps.dispatch, log)
+  const gate = new Gate(limits)
+  const parts: EdgeParts = { limits, log, bus, gate, calls, sessions, listeners }
+  let isDraining = false
+
+  const timer = setInterval(
+    () => {
+      calls.tick(TICKS)
+      listeners.tick(TICKS)
+    },
+    Math.max(1, Math.floor(limits.keepAliveCommentMs / TICKS)),
+  )
+  timer.unref()
+  const unsubscribe = [
+    bus.subscribe('definitions', ({ upstreamIds, kinds }) => listeners.announce(upstreamIds, kinds)),
+    bus.subscribe('cancel', ({ session, id }) => {
+      calls.cancel(session, Buffer.from(id))
+    }),
+    // A moment later: the authenticator hears the same news and forgets its callers first.
+    bus.subscribe('callersChanged', () => {
+      setImmediate(() => void listeners.check())
+    }),
+  ]
+
+  function refuse(exchange: Exchange, place: Place, thrown: unknown): void {
+    const requestId = newRequestId()
+    const error = toGatewayError(thrown, requestId, log)
+    if (place === 'mcp' || place === 'rpc') replyRefusal(exchange, null, error, requestId)
+    else replyProblem(exchange, error, requestId)
+  }
+
+  /** An endpoint's request whose method is one of METHODS. */
+  async function serve(exchange: Exchange, { place, scope }: Route): Promise<void> {
+    try {
+      const known = deps.authenticate(exchange.headers.authorization, exchange)
+      const caller = known instanceof Promise ? await known : known
+      if (scope !== '' && !deps.scopeExists(scope, caller)) {
+        throw new GatewayError('NOT_FOUND', `There is no virtual server "${scope}"`)
+      }
+      if (exchange.method === 'POST') {
+        const turn = gate.enter()
+        if (turn !== null) await turn
+        try {
+          if (place === 'mcp') await post(parts, exchange, scope, caller)
+          else await rpc(parts, exchange, scope, caller)
+        } finally {
+          gate.leave()
+        }
+      } else if (exchange.method === 'DELETE') await end(parts, exchange, scope, caller)
+      else if (isDraining) throw new GatewayError('SHUTTING_DOWN', undefined, { retryAfterSeconds: 1 })
+      else listen(parts, exchange, scope, caller)
+    } catch (thrown) {
+      refuse(exchange, place, thrown)
+    }
+  }
+
+  function handle(exchange: Exchange, route: Route): void {
+    if (route.place === 'rest') {
+      deps.rest(exchange)
+      return
+    }
+    const methods = METHODS[route.place]
+    if (exchange.method === 'OPTIONS') {
+      exchange.reply(204, ['Allow', methods.join(', ')], null)
+    } else if (!methods.includes(exchange.method)) {
+      const headers = { Allow: methods.join(', ') }
+      throw new GatewayError('METHOD_NOT_ALLOWED', `${exchange.method} is not allowed here`, { headers })
+    } else if (route.place === 'health') replyHealth(exchange)
+    else if (route.place === 'ready') replyReady(exchange, deps.ready())
+    else void serve(exchange, route)
+  }
+
+  function handler(given: Exchange): void {
+    const route = routeOf(given.path)
+    let exchange = given
+    try {
+      // Probes come by whatever name and address they find.
+      const origin = route.place === 'health' || route.place === 'ready' ? null : door.check(given)
+      if (origin !== null) exchange = new SharedExchange(given, origin)
+      if (origin !== null && isPreflight(given)) replyPreflight(exchange)
+      else handle(exchange, route)
+    } catch (thrown) {
+      refuse(exchange, route.place, thrown)
+    }
+  }
+
+  return {
+    handler,
+    markEnded: (session, expiresMs) => sessions.markEnded(session, expiresMs),
+    drain: () => {
+      isDraining = true
+      listeners.endAll()
+    },
+    idle: (ms) => gate.empty(ms),
+    close: () => {
+      isDraining = true
+      clearInterval(timer)
+      for (const leave of unsubscribe) leave()
+      gate.close()
+      listeners.endAll()
+      sessions.close()
+      calls.cancelAll('shutdown')
+    },
+    stats: () => ({
+      inFlight: gate.inFlight,
+      queued: gate.queued,
+      streams: listeners.size,
+      sessions: sessions.size,
+    }),
+  }
+}

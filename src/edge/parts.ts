@@ -1,0 +1,18 @@
+// What the files of the edge share while a request is served: made once by edge.ts.
+
+import type { Limits } from '../core/limits.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Calls } from './calls.ts'
+import type { Gate } from './gate.ts'
+import type { Listeners } from './listeners.ts'
+import type { Bus, Sessions } from './session.ts'
+
+export interface EdgeParts {
+  readonly limits: Limits
+  readonly log: Log
+  readonly bus: Bus
+  readonly gate: Gate
+  readonly calls: Calls
+  readonly sessions: Sessions
+  readonly listeners: Listeners
+}

@@ -1,0 +1,151 @@
+// One request that a client has posted: what the call path sees of it (Call), and where its answer goes. The answer is
+// plain JSON unless something must be sent before it, or the wait is long: then an event stream is opened, once.
+
+import type { Call, ClientView, LogLevel, Notify, Params, Session, TraceContext } from '../core/call.ts'
+import { Cancel } from '../core/cancel.ts'
+import type { Era, Revision } from '../core/model.ts'
+import type { Caller } from '../core/policy.ts'
+import type { EventStream, Exchange } from '../http/exchange.ts'
+import type { Classified } from '../mcp/classify.ts'
+import { encodeNotification, type Message } from '../mcp/jsonrpc.ts'
+import { SSE_COMMENT, sseEvent } from '../mcp/sse.ts'
+import type { Accepted } from './headers.ts'
+import { JSON_HEADERS, NO_HEADERS, SSE_HEADERS } from './reply.ts'
+import { newRequestId } from './request-id.ts'
+
+/** A client of an older revision of which nothing is known: it has no session. */
+const UNKNOWN_CLIENT: ClientView = {
+  name: '',
+  version: '',
+  sampling: false,
+  elicitation: false,
+  roots: false,
+  capabilities: null,
+}
+/** Up to here the parts of an event are put together: one chunk instead of several. */
+const JOIN_BYTES_MAX = 64 * 1024
+
+export function writeParts(stream: EventStream, parts: readonly Buffer[]): void {
+  let bytes = 0
+  for (const part of parts) bytes += part.length
+  if (bytes <= JOIN_BYTES_MAX) stream.write(Buffer.concat(parts as Buffer[], bytes))
+  else for (const part of parts) stream.write(part)
+}
+
+export interface PostedCallOptions {
+  readonly message: Message
+  readonly classified: Classified
+  readonly scope: string
+  readonly caller: Caller
+  readonly session: Session | null
+  readonly client: ClientView | null
+  readonly revision: Revision
+  readonly logLevel: LogLevel | null
+  readonly hops: number
+  /** Forms of the answer; null where it becomes part of a bigger one (a batch): nothing can then be sent before it. */
+  readonly accepted: Accepted | null
+  /** What a client may leave unread of its stream. */
+  readonly bufferBytesMax: number
+}
+
+export class PostedCall implements Call {
+  readonly era: Era
+  readonly revision: Revision
+  readonly method: string
+  readonly scope: string
+  readonly caller: Caller
+  readonly session: Session | null
+  readonly client: ClientView
+  readonly params: Params
+  readonly progressToken: Buffer | null
+  readonly logLevel: LogLevel | null
+  readonly trace: TraceContext | null
+  readonly hops: number
+  readonly cancel = new Cancel()
+  readonly notify: Notify | null
+  /** Raw JSON text. */
+  readonly id: Buffer
+  /** Ticks of the edge's keep-alive timer since anything was sent. */
+  quietTicks = 0
+  readonly #exchange: Exchange
+  readonly #accepted: Accepted | null
+  readonly #bufferBytesMax: number
+  #stream: EventStream | null = null
+  #requestId: string | null = null
+  #isAnswered = false
+
+  constructor(exchange: Exchange, options: PostedCallOptions) {
+    const { message, classified } = options
+    this.era = classified.era
+    this.revision = options.revision
+    this.method = message.method
+    this.scope = options.scope
+    this.caller = options.caller
+    this.session = options.session
+    this.client = options.client ?? UNKNOWN_CLIENT
+    this.params = message.params
+    this.progressToken = classified.progressToken
+    this.logLevel = options.logLevel
+    this.trace = classified.trace
+    this.hops = options.hops
+    this.id = message.id!
+    this.#exchange = exchange
+    this.#accepted = options.accepted
+    this.#bufferBytesMax = options.bufferBytesMax
+    this.notify = options.accepted?.stream === true ? (method, params) => this.#notify(method, params) : null
+  }
+
+  get requestId(): string {
+    this.#requestId ??= newRequestId()
+    return this.#requestId
+  }
+
+  get paramHeaders(): Readonly<Record<string, string>> | null {
+    let found: Record<string, string> | null = null
+    const { headers } = this.#exchange
+    for (const name in headers) {
+      if (!name.startsWith('mcp-param-')) continue
+      found ??= {}
+      found[name] = headers[name]!
+    }
+    return found
+  }
+
+  get isStreaming(): boolean {
+    return this.#stream !== null
+  }
+
+  /** A comment, so that nobody between us and the client takes the silence for its end. Opens the stream if need be. */
+  keepAlive(): void {
+    if (this.notify === null || this.#isAnswered) return
+    this.#open().write(SSE_COMMENT)
+    this.quietTicks = 0
+  }
+
+  /** The one answer. An open stream has said 200 already, and has sent its headers. */
+  answer(status: number, headers: readonly string[], parts: readonly Buffer[]): void {
+    this.#isAnswered = true
+    if (this.#stream !== null) {
+      writeParts(this.#stream, sseEvent(parts))
+      this.#stream.end()
+    } else if (this.#accepted?.json === false && status === 200) {
+      this.#exchange.reply(status, headers.length === 0 ? SSE_HEADERS : [...SSE_HEADERS, ...headers], sseEvent(parts))
+    } else {
+      this.#exchange.reply(status, headers.length === 0 ? JSON_HEADERS : [...JSON_HEADERS, ...headers], parts)
+    }
+  }
+
+  #notify(method: string, params: Buffer): void {
+    if (this.#isAnswered) return
+    const stream = this.#open()
+    writeParts(stream, sseEvent([encodeNotification(method, params)]))
+    this.quietTicks = 0
+    // A client that does not read is dropped; in the stateless revision that cancels its call.
+    if (stream.bufferedBytes > this.#bufferBytesMax) stream.destroy()
+  }
+
+  #open(): EventStream {
+    this.#stream ??= this.#exchange.stream(200, NO_HEADERS)
+    return this.#stream
+  }
+}

@@ -1,0 +1,214 @@
+// The Streamable HTTP transport of every revision on one endpoint: POST for messages (both eras), GET and DELETE for the
+// streams and ends of sessions (up to 2025-11-25). Each POST is classified once, by its body; what follows is its era's.
+// Absent on purpose: resumable streams, and requests to the client (they come with the bridge's other half).
+
+import { negotiate } from '../call/hello.ts'
+import { LOG_LEVELS, type LogLevel, type Session } from '../core/call.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Caller } from '../core/policy.ts'
+import type { Exchange } from '../http/exchange.ts'
+import {
+  type Classified,
+  classify,
+  clientView,
+  isModern,
+  isRevision,
+  META,
+  unsupportedVersion,
+} from '../mcp/classify.ts'
+import { type Message, readBody } from '../mcp/jsonrpc.ts'
+import { sseEvent } from '../mcp/sse.ts'
+import { answerAll } from './batch.ts'
+import { type Accepted, acceptedOf, hopsOf, needJsonBody } from './headers.ts'
+import type { EdgeParts } from './parts.ts'
+import { PostedCall } from './posted-call.ts'
+import { JSON_HEADERS, NO_HEADERS, replyRefusal, SSE_HEADERS, toGatewayError } from './reply.ts'
+import { newRequestId } from './request-id.ts'
+
+const BATCH_REVISION = '2025-03-26'
+
+/** One POST, as far as its headers say. */
+interface Posted {
+  readonly edge: EdgeParts
+  readonly exchange: Exchange
+  readonly scope: string
+  readonly caller: Caller
+  readonly accepted: Accepted
+  readonly hops: number
+}
+
+/** Errors are answered here: with the request's id where one is known. */
+export async function post(edge: EdgeParts, exchange: Exchange, scope: string, caller: Caller): Promise<void> {
+  let id: Buffer | null = null
+  try {
+    const { headers } = exchange
+    const accepted = acceptedOf(headers)
+    needJsonBody(headers)
+    const posted: Posted = { edge, exchange, scope, caller, accepted, hops: hopsOf(headers, edge.limits) }
+    const message = readBody(await exchange.body(edge.limits.bodyBytes))
+    if (Array.isArray(message)) return await postBatch(posted, message)
+    id = message.id
+    const classified = classify(headers, message)
+    if (classified.era === 'modern') await postModern(posted, message, classified)
+    else if (isInitialize(message)) await initialize(posted, message, classified)
+    else await postLegacy(posted, message, classified)
+  } catch (thrown) {
+    const requestId = newRequestId()
+    replyRefusal(exchange, id, toGatewayError(thrown, requestId, edge.log), requestId)
+  }
+}
+
+async function postModern(posted: Posted, message: Message, classified: Classified): Promise<void> {
+  const { edge, exchange } = posted
+  // Over HTTP this revision cancels by closing the connection: no notification of a client asks for anything.
+  if (message.kind !== 'request') return exchange.reply(202, NO_HEADERS, null)
+  const call = new PostedCall(exchange, {
+    message,
+    classified,
+    scope: posted.scope,
+    caller: posted.caller,
+    session: null,
+    client: classified.client,
+    revision: classified.revision,
+    logLevel: classified.logLevel,
+    hops: posted.hops,
+    accepted: posted.accepted,
+    bufferBytesMax: edge.limits.streamBufferBytes,
+  })
+  exchange.onAbort(() => call.cancel.cancel('disconnect'))
+  const { status, headers, parts } = await edge.calls.handle(call)
+  call.answer(status, headers, parts)
+}
+
+/** Inside a session. A client that goes away has not cancelled anything: the call goes on. */
+async function postLegacy(posted: Posted, message: Message, classified: Classified): Promise<void> {
+  const { edge, exchange } = posted
+  const session = sessionOf(edge, exchange, posted.scope, posted.caller)
+  if (message.kind !== 'request') {
+    take(edge, session, message)
+    return exchange.reply(202, NO_HEADERS, null)
+  }
+  const call = legacyCall(posted, session, message, classified, posted.accepted)
+  const { status, headers, parts } = await edge.calls.handle(call)
+  call.answer(status, headers, parts)
+}
+
+function legacyCall(
+  posted: Posted,
+  session: Session,
+  message: Message,
+  classified: Classified,
+  accepted: Accepted | null,
+): PostedCall {
+  const { edge } = posted
+  if (message.method === 'logging/setLevel') noteLevel(edge, session, message)
+  return new PostedCall(posted.exchange, {
+    message,
+    classified,
+    scope: posted.scope,
+    caller: posted.caller,
+    session,
+    client: session.client,
+    revision: session.revision,
+    logLevel: edge.sessions.level(session),
+    hops: posted.hops,
+    accepted,
+    bufferBytesMax: edge.limits.streamBufferBytes,
+  })
+}
+
+const isInitialize = ({ kind, method }: Message): boolean => method === 'initialize' && kind === 'request'
+
+/** Begins a session, where the handshake succeeds. A session id that comes with it is an old one and of no interest. */
+async function initialize(posted: Posted, message: Message, classified: Classified): Promise<void> {
+  const { edge, exchange, scope, caller } = posted
+  const requested = message.params.value('protocolVersion')
+  const revision = typeof requested === 'string' ? negotiate(requested) : classified.revision
+  const client = clientView(message.params.value('clientInfo'), message.params.value('capabilities'), null)
+  const call = new PostedCall(exchange, {
+    message,
+    classified,
+    scope,
+    caller,
+    session: null,
+    client,
+    revision,
+    logLevel: null,
+    hops: posted.hops,
+    // Nothing can come before this answer: its head carries the session id.
+    accepted: { json: posted.accepted.json, stream: false },
+    bufferBytesMax: 0,
+  })
+  const { ok, status, headers, parts } = await edge.calls.handle(call)
+  if (!ok) return call.answer(status, headers, parts)
+  const session = edge.sessions.begin(caller, scope, revision, client)
+  call.answer(status, ['Mcp-Session-Id', session.id], parts)
+}
+
+/** Only 2025-03-26 has batches. The answer to one is one array, never a stream of events. */
+async function postBatch(posted: Posted, messages: readonly Message[]): Promise<void> {
+  const { edge, exchange, accepted } = posted
+  const header = exchange.headers['mcp-protocol-version']
+  const isLegacy =
+    (header === undefined || !isModern(header)) && messages.every(({ params }) => params.metaRaw(META.version) === null)
+  if (!isLegacy) throw new GatewayError('INVALID_REQUEST', 'The stateless revisions have no batches')
+  if (header !== undefined && !isRevision(header)) throw unsupportedVersion(header)
+  const session = sessionOf(edge, exchange, posted.scope, posted.caller)
+  if (session.revision !== BATCH_REVISION) {
+    const why = `Only revision ${BATCH_REVISION} has batches; this session speaks ${session.revision}`
+    throw new GatewayError('INVALID_REQUEST', why)
+  }
+  if (messages.some(isInitialize)) throw new GatewayError('INVALID_REQUEST', 'initialize must not stand in a batch')
+  for (const message of messages) if (message.kind !== 'request') take(edge, session, message)
+  const requests = messages.filter(({ kind }) => kind === 'request')
+  if (requests.length === 0) return exchange.reply(202, NO_HEADERS, null)
+  const body = await answerAll(edge, requests, (message) =>
+    legacyCall(posted, session, message, classify(exchange.headers, message), null),
+  )
+  if (accepted.json) exchange.reply(200, JSON_HEADERS, body)
+  else exchange.reply(200, SSE_HEADERS, sseEvent(body))
+}
+
+/** A message that wants no answer. Unknown notifications are none of our business; answers to questions that we never asked neither. */
+function take(edge: EdgeParts, session: Session, message: Message): void {
+  if (message.method !== 'notifications/cancelled') return
+  const id = message.params.raw('requestId')
+  if (id === null || edge.calls.cancel(session.key, id)) return
+  edge.bus.publish('cancel', { session: session.key, id: id.toString('utf8') })
+}
+
+/** The level holds from the next call on; whether it is one at all is what the answer says. */
+function noteLevel(edge: EdgeParts, session: Session, message: Message): void {
+  const level = message.params.value('level')
+  if ((LOG_LEVELS as readonly unknown[]).includes(level)) edge.sessions.setLevel(session, level as LogLevel)
+}
+
+/** Errors: SESSION_REQUIRED, SESSION_NOT_FOUND. */
+function sessionOf(edge: EdgeParts, exchange: Exchange, scope: string, caller: Caller): Session {
+  const id = exchange.headers['mcp-session-id']
+  if (id === undefined) throw new GatewayError('SESSION_REQUIRED')
+  return edge.sessions.open(id, caller, scope)
+}
+
+/** GET and DELETE are of sessions only. Errors: METHOD_NOT_ALLOWED, UNSUPPORTED_VERSION. */
+function needSessionEra(exchange: Exchange): void {
+  const header = exchange.headers['mcp-protocol-version']
+  if (header === undefined || (isRevision(header) && !isModern(header))) return
+  if (!isModern(header)) throw unsupportedVersion(header)
+  throw new GatewayError('METHOD_NOT_ALLOWED', `${header} has POST only`, { headers: { Allow: 'POST, OPTIONS' } })
+}
+
+/** Errors are thrown: there is no id to answer to. */
+export function listen(edge: EdgeParts, exchange: Exchange, scope: string, caller: Caller): void {
+  needSessionEra(exchange)
+  if (!acceptedOf(exchange.headers).stream) {
+    throw new GatewayError('NOT_ACCEPTABLE', 'A GET is answered by an event stream: accept text/event-stream')
+  }
+  edge.listeners.open(sessionOf(edge, exchange, scope, caller), caller, exchange)
+}
+
+export async function end(edge: EdgeParts, exchange: Exchange, scope: string, caller: Caller): Promise<void> {
+  needSessionEra(exchange)
+  await edge.sessions.end(sessionOf(edge, exchange, scope, caller))
+  exchange.reply(204, NO_HEADERS, null)
+}
