@@ -337,7 +337,8 @@ class DiscovererOf implements Discoverer {
 
   #schedule(watch: Watch, ms: number): void {
     this.#clear(watch)
-    watch.dueMs = this.#deps.clock.now() + ms
+    // By the clock of the timers: the wall clock jumps when a laptop wakes up.
+    watch.dueMs = performance.now() + ms
     watch.timer = setTimeout(() => this.#onTimer(watch), ms)
   }
 
@@ -363,7 +364,7 @@ class DiscovererOf implements Discoverer {
     if (watch.row.spec.enabled === false) return
     const nowMs = clock.now()
     const delayMs = Math.max(limits.newsQuietMs, watch.beganMs + gapMs - nowMs)
-    if (watch.timer !== null && watch.dueMs <= nowMs + delayMs) return
+    if (watch.timer !== null && watch.dueMs <= performance.now() + delayMs) return
     this.#schedule(watch, delayMs)
   }
 

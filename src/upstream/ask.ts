@@ -64,6 +64,10 @@ export function named(name: string, error: GatewayError): GatewayError {
   return new GatewayError(error.code, `${name}: ${error.message}`, error.options)
 }
 
+/** More than there can be workers (limits.workersMax), and one for the broker, which shares a process with worker 0. */
+const CLASSES = 512
+export const BROKER_CLASS = CLASSES - 1
+
 /**
  * Request ids of one process. Several processes share an upstream session, and an upstream may tell requests of one
  * session apart by nothing but their id, so that each process counts in its own residue class.
@@ -76,7 +80,7 @@ export class Ids {
   }
 
   next(): number {
-    this.#last += 256
+    this.#last += CLASSES
     return this.#last
   }
 }

@@ -9,7 +9,7 @@ import { jitter } from '../core/time.ts'
 import type { Children, ChildSpec } from '../ports/children.ts'
 import type { LinkKey, LinkTicket } from '../ports/control.ts'
 import type { Log } from '../ports/log.ts'
-import { type Ask, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
+import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
 import { type Greeting, greetHttp, greetStdio } from './handshake.ts'
 import { type ListenHandlers, type Listening, listenAsk, listenHttp, type NewsKind, newsKind } from './listen.ts'
 import { askHttp, createHttpPeer, endSession, type HttpPeer } from './mcp-http.ts'
@@ -115,7 +115,7 @@ class BrokerOf implements Broker {
   onDoubt: Broker['onDoubt'] = null
   onNews: Broker['onNews'] = null
   readonly #deps: BrokerDeps
-  readonly #ids = new Ids(0)
+  readonly #ids = new Ids(BROKER_CLASS)
   readonly #behind = new Map<string, Behind>()
   /** By age: the oldest is closed when there are too many. */
   readonly #opened = new Map<string, Opened>()

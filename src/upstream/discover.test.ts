@@ -235,7 +235,8 @@ test('the shortest time to live of a modern server counts', async () => {
   const pages: Pages = { 'tools/list': '{"tools":[],"ttlMs":400}', 'prompts/list': '{"prompts":[],"ttlMs":900}' }
   const capabilities = { tools: {}, prompts: {} }
   assert.equal((await run(pages, greetingOf(capabilities, 'modern', 700))).ttlMs, 400)
-  assert.equal((await run(pages, greetingOf(capabilities, 'modern', 100))).ttlMs, 100)
+  assert.equal((await run(pages, greetingOf(capabilities, 'modern', 100))).ttlMs, 400)
+  assert.equal((await run(tools(), greetingOf(capabilities, 'modern', 100))).ttlMs, 100)
   assert.equal((await run(pages, greetingOf(capabilities, 'legacy'))).ttlMs, null)
   for (const bad of ['-5', '"x"', 'null', '1e999']) {
     assert.equal(

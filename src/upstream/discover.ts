@@ -15,7 +15,7 @@ import { flat } from './relay.ts'
 export interface Found {
   readonly definitions: readonly Definition[]
   readonly skipped: readonly Skipped[]
-  /** The shortest that any answer named, or null. */
+  /** The shortest that any list named, else what the server named for itself, or null. */
   readonly ttlMs: number | null
 }
 
@@ -72,13 +72,13 @@ export async function discover(
     if (failure !== null) failures.push(failure)
   }
   if (lists > 0 && failures.length === lists) throw failures[0]!
-  return { definitions: run.definitions, skipped: run.skipped, ttlMs: run.ttlMs }
+  return { definitions: run.definitions, skipped: run.skipped, ttlMs: run.ttlMs ?? greeting.ttlMs }
 }
 
 class Run {
   definitions: readonly Definition[] = []
   readonly skipped: Skipped[] = []
-  ttlMs: number | null
+  ttlMs: number | null = null
   readonly #ask: AskFor
   readonly #isModern: boolean
   readonly #name: string
@@ -92,7 +92,6 @@ class Run {
     this.#isModern = greeting.era === 'modern'
     this.#name = name
     this.#limits = limits
-    this.ttlMs = greeting.ttlMs
   }
 
   /** Null when it went well. */

@@ -22,7 +22,7 @@ import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
 import { createGuard } from '../http/guard.ts'
 import { createLink } from '../http/undici-link.ts'
-import { type Ask, createWire, Ids, NotProcessed } from './ask.ts'
+import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed } from './ask.ts'
 import { askHttp, createHttpPeer, type HttpPeer, openHttp } from './mcp-http.ts'
 
 const BOUNDS: Limits = {
@@ -96,7 +96,7 @@ test('a legacy request: exact headers and body', async (t) => {
   })
   await askHttp(peer, makeAsk(makeCall('tools/call', { name: 'x' })))
   const { headers, body } = upstream.requests[0]!
-  assert.equal(body, '{"jsonrpc":"2.0","id":263,"method":"tools/call","params":{"name":"echo","arguments":{"a":1}}}')
+  assert.equal(body, '{"jsonrpc":"2.0","id":519,"method":"tools/call","params":{"name":"echo","arguments":{"a":1}}}')
   const { host, connection, 'content-length': length, ...rest } = headers
   assert.deepEqual([host, connection, length], [`127.0.0.1:${upstream.port}`, 'keep-alive', String(body.length)])
   assert.deepEqual(rest, {
@@ -147,7 +147,7 @@ test('a modern request: envelope, mirrored headers, encoded names, trace, hops',
   const { headers, message } = upstream.requests[0]!
   assert.deepEqual(message, {
     jsonrpc: '2.0',
-    id: 263,
+    id: 519,
     method: 'tools/call',
     params: {
       _meta: {
@@ -155,7 +155,7 @@ test('a modern request: envelope, mirrored headers, encoded names, trace, hops',
         'io.modelcontextprotocol/clientInfo': { name: 'mcp-gateway', version: '9.9.9' },
         'io.modelcontextprotocol/clientCapabilities': { sampling: {} },
         'io.modelcontextprotocol/logLevel': 'warning',
-        progressToken: 263,
+        progressToken: 519,
         traceparent: '00-aa-bb-01',
         tracestate: 'a=b',
         baggage: 'c=d',
@@ -213,9 +213,9 @@ test('trace context goes into the _meta of an older server only when the client 
 })
 
 test('ids of two processes never meet', () => {
-  const [one, two] = [new Ids(1), new Ids(2)]
-  const seen = new Set(Array.from({ length: 1000 }, () => [one.next(), two.next()]).flat())
-  assert.equal(seen.size, 2000)
+  const all = [new Ids(0), new Ids(1), new Ids(LIMITS.workersMax), new Ids(BROKER_CLASS)]
+  const seen = new Set(Array.from({ length: 1000 }, () => all.map((ids) => ids.next())).flat())
+  assert.equal(seen.size, 4000)
 })
 
 // --- good answers ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ export interface UpstreamsDeps extends PoolDeps {
   readonly children: ChildConnector
   /** The gateway's version, for clientInfo and User-Agent. */
   readonly version: string
-  /** 0 for the primary's own requests, 1 and up for workers: request ids of one session must not meet. */
+  /** 0 in the primary's process, 1 and up in workers: request ids of one session must not meet. */
   readonly worker: number
   readonly log: Log
 }

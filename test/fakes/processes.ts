@@ -19,9 +19,13 @@ export function isRunning(pid: number): boolean {
 }
 
 /** Waits for a condition; fails with `what` after `withinMs`, which only bounds a broken test. */
-export async function until(what: string, condition: () => boolean, withinMs = 20_000): Promise<void> {
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  withinMs = 20_000,
+): Promise<void> {
   const deadline = performance.now() + withinMs
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`)
     await wait(10)
   }
