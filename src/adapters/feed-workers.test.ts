@@ -48,6 +48,7 @@ function tools(count: number, chars = 10): Definition[] {
     kind: 'tool',
     name: `tool ${index}`,
     json: JSON.stringify({ name: `tool ${index}`, text: '\u00e4'.repeat(chars) }),
+    ...(index % 2 === 0 ? {} : { seenMs: 1_800_000_000_000 + index }),
   }))
 }
 

@@ -10,8 +10,8 @@ import type { Log } from '../ports/log.ts'
 import type { Messages } from '../ports/messages.ts'
 
 /**
- * What the strings of a piece belong to. A part's strings are its upstream as JSON, then kind, name and JSON of each
- * definition; with `keeps` the definitions are those that the worker has. The strings of `servers` are rows as JSON.
+ * What the strings of a piece belong to. A part's strings are its upstream as JSON, then kind, name, JSON and seenMs of
+ * each definition; with `keeps` the definitions are those that the worker has. The strings of `servers` are rows as JSON.
  */
 type Item =
   | { readonly what: 'part'; readonly id: string; readonly keeps: boolean }
@@ -44,6 +44,7 @@ function* stringsOf(part: RegistryPart, keeps: boolean): Generator<string> {
     yield definition.kind
     yield definition.name
     yield definition.json
+    yield definition.seenMs === undefined ? '' : String(definition.seenMs)
   }
 }
 
@@ -184,8 +185,10 @@ export function createFeedSender({ feed, limits, log }: FeedSenderOptions): Feed
 
 function readDefinitions(strings: readonly string[]): Definition[] {
   const definitions: Definition[] = []
-  for (let at = 1; at < strings.length; at += 3) {
-    definitions.push({ kind: strings[at] as DefinitionKind, name: strings[at + 1]!, json: strings[at + 2]! })
+  for (let at = 1; at < strings.length; at += 4) {
+    const definition = { kind: strings[at] as DefinitionKind, name: strings[at + 1]!, json: strings[at + 2]! }
+    const seenMs = strings[at + 3]!
+    definitions.push(seenMs === '' ? definition : { ...definition, seenMs: Number(seenMs) })
   }
   return definitions
 }
