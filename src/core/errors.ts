@@ -138,13 +138,6 @@ export const CATALOGUE = {
     'The body must be application/json',
     'Send Content-Type: application/json.',
   ),
-  STREAM_CONFLICT: entry(
-    409,
-    -31007,
-    false,
-    'This session has its stream already',
-    'Close the other GET stream first.',
-  ),
   TOO_LARGE: entry(413, -31008, false, 'The body is too large', 'Send less; the limit is named in the message.'),
   TOO_DEEP: entry(
     400,

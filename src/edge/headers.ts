@@ -14,6 +14,7 @@ export interface Accepted {
 const JSON_ONLY: Accepted = { json: true, stream: false }
 /** Accept headers are few: each spelling is read once, up to this many. */
 const KNOWN_MAX = 256
+const KNOWN_CHARS_MAX = 256
 const known = new Map<string, Accepted>()
 
 function readAccept(header: string): Accepted {
@@ -38,7 +39,7 @@ export function acceptedOf(headers: Headers): Accepted {
   let accepted = known.get(header)
   if (accepted === undefined) {
     accepted = readAccept(header)
-    if (known.size < KNOWN_MAX) known.set(header, accepted)
+    if (known.size < KNOWN_MAX && header.length <= KNOWN_CHARS_MAX) known.set(header, accepted)
   }
   if (!accepted.json && !accepted.stream) throw new GatewayError('NOT_ACCEPTABLE')
   return accepted

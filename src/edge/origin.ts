@@ -27,6 +27,7 @@ const HOST = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?$/
 const ORIGIN = /^https?:\/\/([^/]+)$/
 /** Spellings that passed are remembered, up to here. */
 const KNOWN_MAX = 256
+const KNOWN_CHARS_MAX = 512
 
 export function createDoor(options: DoorOptions): Door {
   const own = new URL(options.publicUrl)
@@ -64,7 +65,7 @@ export function createDoor(options: DoorOptions): Door {
         if (!isHostAllowed(host)) {
           throw new GatewayError('HOST_REFUSED', `The Host ${JSON.stringify(host.slice(0, 100))} is not allowed`)
         }
-        if (knownHosts.size < KNOWN_MAX) knownHosts.add(host)
+        if (knownHosts.size < KNOWN_MAX && host.length <= KNOWN_CHARS_MAX) knownHosts.add(host)
       }
       const origin = exchange.headers.origin
       if (origin === undefined) return null
@@ -73,7 +74,7 @@ export function createDoor(options: DoorOptions): Door {
       if (isListed === null) {
         throw new GatewayError('ORIGIN_REFUSED', `The Origin ${JSON.stringify(origin.slice(0, 100))} is not allowed`)
       }
-      if (knownOrigins.size < KNOWN_MAX) knownOrigins.set(key, isListed)
+      if (knownOrigins.size < KNOWN_MAX && key.length <= KNOWN_CHARS_MAX) knownOrigins.set(key, isListed)
       return isListed ? origin : null
     },
   }

@@ -72,6 +72,7 @@ export class PostedCall implements Call {
   readonly #bufferBytesMax: number
   #stream: EventStream | null = null
   #requestId: string | null = null
+  #paramHeaders: Record<string, string> | null | undefined = undefined
   #isAnswered = false
 
   constructor(exchange: Exchange, options: PostedCallOptions) {
@@ -101,18 +102,8 @@ export class PostedCall implements Call {
   }
 
   get paramHeaders(): Readonly<Record<string, string>> | null {
-    let found: Record<string, string> | null = null
-    const { headers } = this.#exchange
-    for (const name in headers) {
-      if (!name.startsWith('mcp-param-')) continue
-      found ??= {}
-      found[name] = headers[name]!
-    }
-    return found
-  }
-
-  get isStreaming(): boolean {
-    return this.#stream !== null
+    if (this.#paramHeaders === undefined) this.#paramHeaders = this.#findParamHeaders()
+    return this.#paramHeaders
   }
 
   /** A comment, so that nobody between us and the client takes the silence for its end. Opens the stream if need be. */
@@ -147,5 +138,16 @@ export class PostedCall implements Call {
   #open(): EventStream {
     this.#stream ??= this.#exchange.stream(200, NO_HEADERS)
     return this.#stream
+  }
+
+  #findParamHeaders(): Record<string, string> | null {
+    let found: Record<string, string> | null = null
+    const { headers } = this.#exchange
+    for (const name in headers) {
+      if (!name.startsWith('mcp-param-')) continue
+      found ??= {}
+      found[name] = headers[name]!
+    }
+    return found
   }
 }

@@ -485,6 +485,29 @@ test('a stream says when the client is slow, when it has caught up, and can be d
   await closed
 })
 
+test('a client that stops reading in the middle of its answer is dropped after requestMs', async () => {
+  const limits = { ...LIMITS, headersMs: 80, requestMs: 80 }
+  const { lane, port } = await start(
+    (exchange) => {
+      if (exchange.path === '/reply') exchange.reply(200, [], Buffer.alloc(32 * 1024 * 1024))
+      else {
+        const stream = exchange.stream(200, [])
+        stream.write(Buffer.alloc(32 * 1024 * 1024))
+        stream.end()
+      }
+    },
+    { limits },
+  )
+  for (const path of ['/reply', '/stream']) {
+    const socket = connect(port, '127.0.0.1')
+    socket.pause()
+    socket.write(`GET ${path} HTTP/1.1\r\n${HEAD}\r\n`)
+    while (lane.connections === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    while (lane.connections > 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    socket.destroy()
+  }
+})
+
 test('HTTP/1.0 gets an event stream that ends with the connection', async () => {
   const { port } = await start((exchange) => {
     const stream = exchange.stream(200, [])

@@ -112,6 +112,7 @@ const SINGLE = new Map(
 )
 const OTHER_MCP = 1 << 30
 const SPELLINGS_MAX = 1_000
+const SPELLING_CHARS_MAX = 64
 /** Spelling as on the wire -> bit, or 0 for a header that may be repeated. */
 const spellings = new Map<string, number>()
 
@@ -120,7 +121,7 @@ function bitOf(spelling: string): number {
   if (known !== undefined) return known
   const name = spelling.toLowerCase()
   const bit = SINGLE.get(name) ?? (name.startsWith('mcp-') ? OTHER_MCP : 0)
-  if (spellings.size < SPELLINGS_MAX) spellings.set(spelling, bit)
+  if (spellings.size < SPELLINGS_MAX && name.length <= SPELLING_CHARS_MAX) spellings.set(spelling, bit)
   return bit
 }
 
@@ -147,11 +148,11 @@ function isRepeated(raw: readonly string[], at: number): boolean {
 class NodeStream implements EventStream {
   onDrain: (() => void) | null = null
   readonly #response: ServerResponse
-  readonly #finished: () => void
+  readonly #onEnd: () => void
 
-  constructor(response: ServerResponse, finished: () => void) {
+  constructor(response: ServerResponse, onEnd: () => void) {
     this.#response = response
-    this.#finished = finished
+    this.#onEnd = onEnd
     response.on('drain', () => this.onDrain?.())
   }
 
@@ -160,8 +161,8 @@ class NodeStream implements EventStream {
   }
 
   end(): void {
-    this.#finished()
     this.#response.end()
+    this.#onEnd()
   }
 
   destroy(): void {
@@ -325,13 +326,15 @@ class NodeExchange implements Exchange {
       for (const part of parts) response.write(part)
       response.end()
     }
-    // A client that stops reading in the middle of its reply must not hold it for ever.
-    if (response.writableLength > 0) response.socket?.setTimeout(this.#lane.limits.requestMs)
+    this.#boundReading()
   }
 
   stream(status: number, headers: readonly string[]): EventStream {
     if (this.#begin()) this.#response.writeHead(status, this.#flat([...headers, ...EVENT_STREAM], -1))
-    return new NodeStream(this.#response, () => this.#connection.watching?.delete(this))
+    return new NodeStream(this.#response, () => {
+      this.#connection.watching?.delete(this)
+      this.#boundReading()
+    })
   }
 
   onAbort(listener: () => void): void {
@@ -370,6 +373,11 @@ class NodeExchange implements Exchange {
     const { lingerMs } = this.#lane.limits
     // What node calls after the last reply of a connection.
     socket.destroySoon = () => linger(socket, lingerMs)
+  }
+
+  /** A client that stops reading before its reply's end must not hold it for ever. */
+  #boundReading(): void {
+    if (this.#response.writableLength > 0) this.#response.socket?.setTimeout(this.#lane.limits.requestMs)
   }
 
   /** False when there is no one to answer to. */
