@@ -111,6 +111,9 @@ export function createEdge(deps: EdgeDeps): Edge {
     else replyProblem(exchange, error, requestId)
   }
 
+  /** Not even the refusal could be sent: nothing may end the process. */
+  const onFault = (error: unknown): void => log.error('edge.fault', { error })
+
   /** An endpoint's request whose method is one of METHODS. */
   async function serve(exchange: Exchange, { place, scope }: Route): Promise<void> {
     try {
@@ -149,7 +152,7 @@ export function createEdge(deps: EdgeDeps): Edge {
       throw new GatewayError('METHOD_NOT_ALLOWED', `${exchange.method} is not allowed here`, { headers })
     } else if (route.place === 'health') replyHealth(exchange)
     else if (route.place === 'ready') replyReady(exchange, deps.ready())
-    else void serve(exchange, route)
+    else serve(exchange, route).catch(onFault)
   }
 
   function handler(given: Exchange): void {
