@@ -382,6 +382,12 @@ test('a refusal before the body is read keeps the connection for a short body an
   assert.match(long, /Connection: close/)
 })
 
+test('a long body that is answered as soon as it is there keeps its connection', async () => {
+  const { port } = await start(echo)
+  const long = `POST / HTTP/1.1\r\n${HEAD}Content-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`
+  assert.deepEqual(statuses(await talk(port, long + long, (got) => statuses(got).length === 2)), [200, 200])
+})
+
 test('100-continue is sent when the body is wanted, and only then', async () => {
   const { port } = await start((exchange) => (exchange.path === '/no' ? exchange.reply(401, [], 'no') : echo(exchange)))
   const request = (path: string): string =>

@@ -186,6 +186,8 @@ class NodeExchange implements Exchange {
   readonly #response: ServerResponse
   readonly #awaitsContinue: boolean
   #onAbort: (() => void) | null = null
+  /** Bytes of the body that body() was given so far. */
+  #received = 0
 
   constructor(
     lane: Lane,
@@ -258,10 +260,11 @@ class NodeExchange implements Exchange {
     if (this.#awaitsContinue) this.#response.writeContinue()
     return new Promise((resolve, reject) => {
       let store: Buffer = EMPTY
-      let received = 0
       let settled = false
       request.on('data', (chunk: Buffer) => {
         if (settled) return
+        const received = this.#received
+        this.#received += chunk.length
         if (chunk.length === length) {
           settled = true
           resolve(chunk)
@@ -274,8 +277,7 @@ class NodeExchange implements Exchange {
           return
         }
         store = append(store, received, chunk, length < 0 ? bytesMax : length)
-        received += chunk.length
-        if (received !== length) return
+        if (this.#received !== length) return
         settled = true
         resolve(store)
       })
@@ -283,7 +285,7 @@ class NodeExchange implements Exchange {
         request.on('end', () => {
           if (settled) return
           settled = true
-          resolve(store.subarray(0, received))
+          resolve(store.subarray(0, this.#received))
         })
       }
       request.on('close', () => {
@@ -393,7 +395,8 @@ class NodeExchange implements Exchange {
   #leavesMuchUnread(): boolean {
     const length = this.headers['content-length']
     if (length === undefined) return this.headers['transfer-encoding'] !== undefined
-    return Number(length) > this.#lane.limits.unreadBodyBytes
+    // Node says that a request is complete only after the last of its body was handed over: an answer made at once is earlier.
+    return Number(length) - this.#received > this.#lane.limits.unreadBodyBytes
   }
 
   #flat(headers: readonly string[], length: number): string[] {
