@@ -60,7 +60,7 @@ export function upCommand(command: Command, cli: Cli, start: Start): void {
     .option('--public-url <url>', 'the address under which clients reach it')
     .option('--open', 'ask for no token; only on a loopback address')
     .option('--demo', 'add two small demo upstreams')
-    .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']))
+    .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .option('--ready-timeout <time>', 'how long to wait for the upstreams before saying how they are (default: 15s)')
     .option('--json', 'print one JSON object per line, for scripts')
     .action(async (flags: UpFlags) => {
