@@ -124,9 +124,9 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     async drain() {
       stopWatching()
       edge.drain()
-      const closing = server.drain(limits.drainMs)
+      // Calls still come in until the drain is over.
+      await server.drain(limits.drainMs)
       await edge.idle(limits.stopMs - limits.drainMs)
-      await closing
       unfollow()
       edge.close()
       await server.close()

@@ -548,6 +548,29 @@ test('draining: replies say close, then nothing is accepted and idle connections
   assert.equal(lane.connections, 0)
 })
 
+test('closing lets an answer out that is on its way, and ends all else at once', async () => {
+  const { lane, port } = await start((exchange) => {
+    if (exchange.path === '/big') exchange.reply(200, [], Buffer.alloc(32 * 1024 * 1024))
+  })
+  const hanging = talk(port, `GET /never HTTP/1.1\r\n${HEAD}\r\n`)
+  const socket = connect(port, '127.0.0.1')
+  let received = 0
+  socket.on('data', (chunk) => {
+    received += chunk.length
+  })
+  const closed = new Promise((resolve) => socket.on('close', resolve))
+  socket.pause()
+  socket.write(`GET /big HTTP/1.1\r\n${HEAD}\r\n`)
+  while (lane.connections < 2) await new Promise((resolve) => setTimeout(resolve, 2))
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  const closing = lane.close()
+  socket.resume()
+  assert.equal(await hanging, '')
+  await closing
+  await closed
+  assert.ok(received > 32 * 1024 * 1024, `${received}`)
+})
+
 test('TLS, and another certificate without a new start', async () => {
   const { lane, port } = await start(echo, { tls: { cert: SERVER_CERT_PEM, key: SERVER_KEY_PEM } })
   const ask = (): Promise<{ name: string; secure: boolean }> =>

@@ -5,7 +5,7 @@
 
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
-import type { Server as NetServer, Socket } from 'node:net'
+import { Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
@@ -46,7 +46,7 @@ export interface NodeServer {
   setTls(texts: TlsTexts): void
   /** For `ms` every reply carries `Connection: close`; then no connection is accepted and idle ones are closed. */
   drain(ms: number): Promise<void>
-  /** Ends everything at once. */
+  /** Ends everything at once, but for replies on their way: they have `lingerMs` to get out. */
   close(): Promise<void>
   readonly connections: number
 }
@@ -59,6 +59,8 @@ interface Lane {
   readonly limits: LaneLimits
   readonly proxies: Proxies
   draining: boolean
+  /** Connections on which requests can come. */
+  readonly open: Set<Carrier>
 }
 
 /** What we know of a connection, kept on its socket. */
@@ -248,6 +250,11 @@ class NodeExchange implements Exchange {
 
   get isFinished(): boolean {
     return this.#response.writableFinished
+  }
+
+  /** Answered, but not all of the answer has left. */
+  get isLeaving(): boolean {
+    return this.#response.writableEnded && !this.#response.writableFinished
   }
 
   body(bytesMax: number): Promise<Buffer> {
@@ -539,6 +546,7 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
     limits,
     proxies: createProxies(options.trustedProxies),
     draining: false,
+    open: new Set(),
   }
   const serverOptions = {
     maxHeaderSize: limits.headerBytes,
@@ -559,12 +567,12 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
   server.maxHeadersCount = 0
   server.maxConnections = limits.connectionsMax
 
-  let connections = 0
+  const sockets = new Set<Socket>()
   let dropped = 0
 
   const handle = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
     const socket = request.socket as Carrier
-    const connection = socket[CONNECTION] ?? attach(socket)
+    const connection = socket[CONNECTION] ?? attach(socket, lane)
     if (connection.closing) return
     const exchange = new NodeExchange(lane, connection, request, response, awaitsContinue)
     connection.latest = exchange
@@ -588,12 +596,10 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => onClientError(error, socket, limits))
   server.on('connection', (socket: Socket) => {
-    connections += 1
-    socket.once('close', () => {
-      connections -= 1
-    })
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
   })
-  server.on(options.tls === undefined ? 'connection' : 'secureConnection', attach)
+  server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Carrier) => attach(socket, lane))
   server.on('drop', () => {
     dropped += 1
     // Powers of two: a flood of refused connections must not become a flood of log lines.
@@ -601,10 +607,11 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
       log.warn('connections.dropped', { dropped, connectionsMax: limits.connectionsMax })
   })
 
+  /** Resolves when the last connection has gone. Not by http's own close, which cuts off replies that are on their way. */
   const stopListening = (): Promise<void> =>
     new Promise((resolve) => {
-      // An error only says that it was not listening.
-      server.close(() => resolve())
+      // An error only says that it does not listen any more.
+      NetServer.prototype.close.call(server, () => resolve())
     })
 
   return {
@@ -614,8 +621,9 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
       lane.draining = true
       return new Promise((resolve) => {
         setTimeout(() => {
-          // Closes idle connections too; those with a request in flight end with its reply.
           void stopListening()
+          // The others end with the reply that is due on them.
+          for (const socket of lane.open) if (socket[CONNECTION]?.latest?.isFinished !== false) socket.destroy()
           resolve()
         }, ms)
       })
@@ -623,19 +631,31 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
     close: async () => {
       lane.draining = true
       const stopped = stopListening()
-      server.closeAllConnections()
+      for (const socket of lane.open) {
+        const latest = socket[CONNECTION]?.latest
+        if (latest?.isLeaving === true) latest.closeAfterReply()
+        else socket.destroy()
+      }
+      const timer = setTimeout(() => {
+        for (const socket of sockets) socket.destroy()
+      }, limits.lingerMs)
       await stopped
+      clearTimeout(timer)
+      // Ends node's own timer, which looks for slow requests.
+      server.close()
     },
     get connections() {
-      return connections
+      return sockets.size
     },
   }
 }
 
-function attach(socket: Carrier): Connection {
+function attach(socket: Carrier, lane: Lane): Connection {
   const connection: Connection = { latest: null, watching: null, closing: false }
   socket[CONNECTION] = connection
+  lane.open.add(socket)
   socket.once('close', () => {
+    lane.open.delete(socket)
     const { watching } = connection
     connection.watching = null
     if (watching !== null) for (const exchange of watching) exchange.abort()
