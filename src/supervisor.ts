@@ -299,7 +299,8 @@ export function createWorkerSide(limits: Limits): WorkerSide {
   return {
     n: cluster.worker!.id,
     messages,
-    ready: () => say({ op: 'ready' }),
+    // A turn later, so that node's own word of the listening socket comes first and `address` is known.
+    ready: () => void setImmediate(say, { op: 'ready' }),
     fail(error) {
       const { message, code, port } = error as NodeJS.ErrnoException & { port?: number }
       say({ op: 'failed', message, code: code ?? 'FAILED', port: port ?? null })
