@@ -42,7 +42,7 @@ async function work(side: WorkerSide): Promise<void> {
   const control = createControlClient({ messages, limits })
   const feed = createWorkerFeed({ messages })
   const { callMs, callMsMax, connectMs } = limits
-  const defaults = { validate: config.upstream.validate, callMs, callMsMax, connectMs }
+  const defaults = { validate: config.defaults.validate, callMs, callMsMax, connectMs }
   const holder = createHolder(feed, defaults, clock, (error) => log.error('worker.fault', { error }))
   const authenticator = createAuthenticator({
     control,

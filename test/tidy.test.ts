@@ -15,7 +15,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   mcp: ['core'],
   http: ['core'],
   ports: ['core'],
-  config: ['core'],
+  config: ['core', 'ports'],
   registry: ['core', 'mcp', 'http', 'ports'],
   access: ['core', 'mcp', 'http', 'ports'],
   upstream: ['core', 'mcp', 'http', 'ports'],

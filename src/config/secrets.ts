@@ -1,22 +1,42 @@
-// Secrets of the configuration, resolved when a link is opened: from the environment or from a file, never kept.
+// From a reference to a secret to its text. Nothing here keeps it, logs it or puts it into a message.
 
-import { readFileSync } from 'node:fs'
 import { GatewayError } from '../core/errors.ts'
+import { LIMITS } from '../core/limits.ts'
 import type { Secret } from '../core/model.ts'
+import { type Environment, readEnvironment } from './environment.ts'
+import { readTextFile } from './files.ts'
 
-/** Errors: CONFIG_INVALID that names the variable or the file. */
-export function createSecretResolver(env: NodeJS.ProcessEnv = process.env): (secret: Secret) => string {
-  return (secret) => {
-    if (typeof secret === 'string') return secret
-    if ('env' in secret) {
-      const value = env[secret.env]
-      if (value === undefined || value === '') throw new GatewayError('CONFIG_INVALID', `The environment variable ${secret.env} is not set`)
-      return value
-    }
-    try {
-      return readFileSync(secret.file, 'utf8').trim()
-    } catch (cause) {
-      throw new GatewayError('CONFIG_INVALID', `The file ${secret.file} of a secret cannot be read`, { cause })
-    }
+export interface SecretSources {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Bounded; throws with a message that names the path. */
+  readonly readFile: (path: string) => string
+}
+
+/** Of a file without its last line end. Errors: CONFIG_INVALID, naming the variable or file that is missing or empty. */
+export function resolveSecret(secret: Secret, { env, readFile }: SecretSources): string {
+  if (typeof secret === 'string') return secret
+  const { prefix = '' } = secret
+  if ('env' in secret) {
+    const value = env[secret.env]
+    if (value === undefined || value === '')
+      throw new GatewayError('CONFIG_INVALID', `The environment variable ${secret.env} is not set`)
+    return prefix + value
   }
+  let text: string
+  try {
+    text = readFile(secret.file)
+  } catch (error) {
+    throw new GatewayError('CONFIG_INVALID', `The file of a secret cannot be read: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+  const value = text.replace(/\r?\n$/, '')
+  if (value === '') throw new GatewayError('CONFIG_INVALID', `The file ${secret.file} of a secret is empty`)
+  return prefix + value
+}
+
+/** For links: reads again each time, so that a secret may be changed under a running gateway. */
+export function createSecretResolver(env: Environment = readEnvironment()): (secret: Secret) => string {
+  const sources: SecretSources = { env, readFile: (path) => readTextFile(path, LIMITS.secretBytes) }
+  return (secret) => resolveSecret(secret, sources)
 }

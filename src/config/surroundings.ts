@@ -1,7 +1,6 @@
 // What commands read of the environment besides settings: where a running gateway is, and how to write to this terminal.
 
-import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { defaultDataDirectory } from './environment.ts'
 
 export interface CliEnvironment {
   readonly url: string | null
@@ -23,14 +22,9 @@ export function readCliEnvironment(env: NodeJS.ProcessEnv = process.env): CliEnv
   return {
     url: text('MCP_GATEWAY_URL'),
     token: text('MCP_GATEWAY_TOKEN'),
-    dataDirectory: text('MCP_GATEWAY_DATA') ?? defaultDataDirectory(env),
+    dataDirectory: text('MCP_GATEWAY_STORE_DATA') ?? text('MCP_GATEWAY_DATA') ?? defaultDataDirectory(env),
     workingDirectory: process.cwd(),
     proxyVariables: PROXIES.filter((name) => text(name) !== null),
     plain: text('NO_COLOR') !== null || env.TERM === 'dumb',
   }
-}
-
-/** `$XDG_DATA_HOME/mcp-gateway`, or `~/.local/share/mcp-gateway`. */
-export function defaultDataDirectory(env: NodeJS.ProcessEnv = process.env): string {
-  return join(env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'mcp-gateway')
 }

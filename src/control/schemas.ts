@@ -34,22 +34,23 @@ const PATTERNS = {
   description: "The upstream's own names or URIs; * stands for any run of characters.",
 } as const
 
+const PREFIX = { type: 'string', maxLength: 256, pattern: '^[\\x20-\\x7e]*$' } as const
 const SECRET = {
   description:
-    'A text, or where the gateway reads it: {"env": NAME} or {"file": PATH}, which need the operator right. Texts are answered as "[redacted]", and "[redacted]" sent back keeps what is stored.',
+    'A text, or where the gateway reads it: {"env": NAME} or {"file": PATH}, with an optional "prefix" before what is read, which need the operator right. Texts are answered as "[redacted]", and "[redacted]" sent back keeps what is stored.',
   anyOf: [
     { type: 'string', maxLength: 16_384 },
     {
       type: 'object',
       additionalProperties: false,
       required: ['env'],
-      properties: { env: { type: 'string', pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$' } },
+      properties: { env: { type: 'string', pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$' }, prefix: PREFIX },
     },
     {
       type: 'object',
       additionalProperties: false,
       required: ['file'],
-      properties: { file: { type: 'string', minLength: 1, maxLength: 4_096, pattern: '^[^\\0]*$' } },
+      properties: { file: { type: 'string', minLength: 1, maxLength: 4_096, pattern: '^[^\\0]*$' }, prefix: PREFIX },
     },
   ],
 } as const

@@ -9,8 +9,14 @@ export const LEGACY_REVISIONS = ['2025-11-25', '2025-06-18', '2025-03-26', '2024
 export const MODERN_REVISIONS = ['2026-07-28'] as const
 export type Revision = (typeof LEGACY_REVISIONS)[number] | (typeof MODERN_REVISIONS)[number]
 
-/** A secret in configuration: written there as `{env: NAME}` or `{file: PATH}`, resolved when the link is opened. */
-export type Secret = string | { readonly env: string } | { readonly file: string }
+/**
+ * A secret in configuration: written there as `{env: NAME}` or `{file: PATH}`, resolved when the link is opened. `prefix`,
+ * such as "Bearer ", comes before what is read.
+ */
+export type Secret =
+  | string
+  | { readonly env: string; readonly prefix?: string }
+  | { readonly file: string; readonly prefix?: string }
 
 export type ValidateMode = 'off' | 'arguments' | 'results' | 'both'
 export type Isolation = 'auto' | 'shared' | 'caller' | 'session'
