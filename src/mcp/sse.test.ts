@@ -41,6 +41,13 @@ test('chunks may be cut anywhere', () => {
   fc.assert(fc.property(fc.array(fc.nat(200), { maxLength: 12 }), (cuts) => assert.deepEqual(read(text, cuts), whole)))
 })
 
+test('a long line in many pieces is put together once', () => {
+  const long = Buffer.from(`data: ${'x'.repeat(1_000_000)}\r\n\r\n`)
+  const cuts = Array.from({ length: 2_000 }, (_, at) => at * 500)
+  const [event, ...more] = read(long, cuts, 2_000_000)
+  assert.deepEqual([event?.data.length, more.length], [1_000_000, 0])
+})
+
 test('an endless line, an endless event', () => {
   const code = (run: () => unknown): unknown => {
     try {
@@ -55,6 +62,10 @@ test('an endless line, an endless event', () => {
   )
   assert.equal(
     code(() => read('data: xxxxxxxxx\n'.repeat(20), [], 100)),
+    'UPSTREAM_INVALID',
+  )
+  assert.equal(
+    code(() => read('data\n'.repeat(20), [], 100)),
     'UPSTREAM_INVALID',
   )
 })

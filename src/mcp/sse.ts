@@ -14,11 +14,17 @@ const LF = 0x0a
 const CR = 0x0d
 const DATA = Buffer.from('data:')
 const EMPTY = Buffer.alloc(0)
+const BOM = Buffer.from([0xef, 0xbb, 0xbf])
+/** What a line counts beside its bytes: a flood of empty ones must find its bound too. */
+const LINE_COST = 16
 
 export class SseReader {
   readonly #bytesMax: number
   readonly #onEvent: (event: SseEvent) => void
-  #rest: Buffer = EMPTY
+  /** The line whose end has not come. */
+  #partial: Buffer = EMPTY
+  #partialBytes = 0
+  #afterCr = false
   #data: Buffer[] = []
   #dataBytes = 0
   #event = ''
@@ -33,42 +39,64 @@ export class SseReader {
   }
 
   push(chunk: Buffer): void {
-    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk])
+    let bytes = chunk
     if (!this.#begun) {
-      if (bytes.length < 3 && bytes[0] === 0xef) {
-        this.#rest = bytes
+      bytes = this.#partialBytes === 0 ? chunk : Buffer.concat([this.#take(), chunk])
+      if (bytes.length < 3 && BOM.subarray(0, bytes.length).equals(bytes)) {
+        this.#keep(bytes, 0)
         return
       }
       this.#begun = true
-      if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) bytes = bytes.subarray(3)
+      if (bytes.length >= 3 && bytes.compare(BOM, 0, 3, 0, 3) === 0) bytes = bytes.subarray(3)
     }
-    let from = 0
+    // The second half of a CR LF that was cut in two.
+    let from = this.#afterCr && bytes[0] === LF ? 1 : 0
+    if (bytes.length > 0) this.#afterCr = false
     // A lone CR ends a line too; looked for only where there is one at all.
-    let nextCr = bytes.indexOf(CR)
-    let nextLf = bytes.indexOf(LF)
+    let nextCr = bytes.indexOf(CR, from)
+    let nextLf = bytes.indexOf(LF, from)
     for (;;) {
       if (nextCr >= 0 && nextCr < from) nextCr = bytes.indexOf(CR, from)
       if (nextLf >= 0 && nextLf < from) nextLf = bytes.indexOf(LF, from)
       const isCr = nextCr >= 0 && (nextLf < 0 || nextCr < nextLf)
       const end = isCr ? nextCr : nextLf
-      // A CR at the very end may be the first half of CR LF: wait for the next chunk.
-      if (end < 0 || (isCr && end === bytes.length - 1)) break
-      this.#line(bytes, from, end)
+      if (end < 0) break
+      if (this.#partialBytes === 0) this.#line(bytes, from, end)
+      else {
+        this.#keep(bytes.subarray(0, end), from)
+        const line = this.#take()
+        this.#line(line, 0, line.length)
+      }
+      this.#afterCr = isCr && end === bytes.length - 1
       from = isCr && bytes[end + 1] === LF ? end + 2 : end + 1
     }
-    this.#rest = from === bytes.length ? EMPTY : bytes.subarray(from)
-    if (this.#rest.length + this.#dataBytes > this.#bytesMax) this.#tooLarge()
+    if (from < bytes.length) this.#keep(bytes, from)
   }
 
   /** The stream has ended: a last event without its blank line is dropped, as the standard says. */
   end(): void {
-    if (this.#rest.length > 0 && this.#rest[this.#rest.length - 1] === CR) {
-      const line = this.#rest
-      this.#rest = EMPTY
-      this.#line(line, 0, line.length - 1)
-    }
-    this.#rest = EMPTY
+    this.#take()
     this.#data = []
+  }
+
+  /** Adds what follows `from` to the unfinished line. It grows by doubling, so that no byte is copied again and again. */
+  #keep(bytes: Buffer, from: number): void {
+    const wanted = this.#partialBytes + bytes.length - from
+    if (wanted + this.#dataBytes > this.#bytesMax) this.#tooLarge()
+    if (wanted > this.#partial.length) {
+      const grown = Buffer.allocUnsafe(Math.max(wanted, this.#partial.length * 2))
+      this.#partial.copy(grown, 0, 0, this.#partialBytes)
+      this.#partial = grown
+    }
+    bytes.copy(this.#partial, this.#partialBytes, from)
+    this.#partialBytes = wanted
+  }
+
+  #take(): Buffer {
+    const line = this.#partial.subarray(0, this.#partialBytes)
+    this.#partial = EMPTY
+    this.#partialBytes = 0
+    return line
   }
 
   #tooLarge(): never {
@@ -85,9 +113,7 @@ export class SseReader {
     }
     if (end - from >= 5 && bytes.compare(DATA, 0, 5, from, from + 5) === 0) {
       const start = bytes[from + 5] === 0x20 && from + 5 < end ? from + 6 : from + 5
-      this.#dataBytes += end - start + 1
-      if (this.#dataBytes > this.#bytesMax) this.#tooLarge()
-      this.#data.push(bytes.subarray(start, end))
+      this.#addData(bytes.subarray(start, end))
       return
     }
     if (bytes[from] === 0x3a) return
@@ -98,7 +124,13 @@ export class SseReader {
     if (field === 'event') this.#event = value
     else if (field === 'id' && !value.includes('\0')) this.#id = value
     else if (field === 'retry' && /^\d{1,9}$/.test(value)) this.#retryMs = Number(value)
-    else if (field === 'data') this.#data.push(EMPTY)
+    else if (field === 'data') this.#addData(EMPTY)
+  }
+
+  #addData(part: Buffer): void {
+    this.#dataBytes += part.length + LINE_COST
+    if (this.#dataBytes > this.#bytesMax) this.#tooLarge()
+    this.#data.push(part)
   }
 
   #dispatch(): void {
