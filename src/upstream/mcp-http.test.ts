@@ -269,6 +269,20 @@ const GOOD: [string, Respond, string][] = [
   ['identity encoding', ({ id }) => json(result(id), 200, { 'content-encoding': 'identity' }), '{"content":[]}'],
 ]
 
+test('a body of many small chunks is put together once', async (t) => {
+  const limits = { ...LIMITS }
+  const { peer } = await setUp(
+    t,
+    ({ id }, socket) => {
+      const text = result(id, `{"a":"${'x'.repeat(300_000)}"}`)
+      socket.write('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n')
+      socket.write([...text].map((letter) => chunk(letter)).join('') + chunk(''))
+    },
+    { limits },
+  )
+  assert.equal(textOf(await askHttp(peer, makeAsk(makeCall('tools/call')))).length, 300_008)
+})
+
 test('answers that are one', async (t) => {
   for (const [name, respond, expected] of GOOD) {
     const { peer } = await setUp(t, respond)

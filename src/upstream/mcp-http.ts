@@ -34,6 +34,7 @@ export interface HttpPeerOptions extends Omit<HttpPeer, 'headers'> {
   readonly staticHeaders: readonly string[]
 }
 
+const EMPTY = Buffer.alloc(0)
 const HOPS = 'x-mcp-gateway-hops'
 /** Where in `headers` the value of HOPS stands. */
 const HOPS_AT = 5
@@ -95,7 +96,8 @@ class HttpAsk implements LinkHandler {
   #status = 0
   #body: Body = 'none'
   #retryAfter: string | undefined
-  #chunks: Buffer[] = []
+  /** The body so far: the first chunk as it came, which is mostly all, else a buffer of ours that grows by doubling. */
+  #buffer: Buffer = EMPTY
   #bytes = 0
   #reader: SseReader | null = null
   #relay: Relay | null = null
@@ -196,12 +198,27 @@ class HttpAsk implements LinkHandler {
       return
     }
     if (this.#settled) return
-    this.#bytes += chunk.length
-    this.#chunks.push(chunk)
     const { upstreamBodyBytes, upstreamErrorBytes } = this.#peer.limits
-    if (this.#body === 'json' && this.#bytes > upstreamBodyBytes) {
+    const bytes = this.#bytes + chunk.length
+    if (this.#body === 'json' && bytes > upstreamBodyBytes) {
       this.#fail('UPSTREAM_INVALID', `its answer is larger than ${upstreamBodyBytes} bytes`)
-    } else if (this.#body === 'refusal' && this.#bytes > upstreamErrorBytes) this.#refuse(null)
+    } else if (this.#body === 'refusal' && bytes > upstreamErrorBytes) this.#refuse(null)
+    else this.#keep(chunk, bytes)
+  }
+
+  /** A body may come a byte at a time: millions of small buffers would cost a hundred times its size. */
+  #keep(chunk: Buffer, bytes: number): void {
+    if (this.#bytes === 0) this.#buffer = chunk
+    else {
+      // The first chunk has no room behind it, so that the first copy is always made.
+      if (bytes > this.#buffer.length) {
+        const grown = Buffer.allocUnsafe(Math.max(bytes, this.#buffer.length * 2))
+        this.#buffer.copy(grown, 0, 0, this.#bytes)
+        this.#buffer = grown
+      }
+      chunk.copy(this.#buffer, this.#bytes)
+    }
+    this.#bytes = bytes
   }
 
   onEnd(): void {
@@ -215,7 +232,7 @@ class HttpAsk implements LinkHandler {
       this.#fail('UPSTREAM_INVALID', `its stream ended before the answer${why}`)
       return
     }
-    const bytes = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks)
+    const bytes = this.#buffer.length === this.#bytes ? this.#buffer : this.#buffer.subarray(0, this.#bytes)
     if (this.#body === 'refusal') {
       this.#refuse(bytes)
       return
