@@ -6,6 +6,7 @@ import type { Cli } from './cli/command.ts'
 import { run } from './cli/program.ts'
 import type { Start } from './cli/up.ts'
 import { readCliEnvironment } from './config/surroundings.ts'
+import { parseDuration } from './core/time.ts'
 
 const EXIT_MS = 1_000
 
@@ -42,8 +43,35 @@ function readVersion(): string {
   return read.version
 }
 
+const READY_MS = 15_000
+
+/** Settings, then the gateway: both are loaded here and not before. */
 const start: Start = async (flags) => {
-  throw new Error(JSON.stringify(flags))
+  const [{ loadConfig, readConfigFile, refuseFaults }, { readEnvironment }, { startGateway }, { createLog }] =
+    await Promise.all([
+      import('./config/load.ts'),
+      import('./config/environment.ts'),
+      import('./app.ts'),
+      import('./telemetry/log.ts'),
+    ])
+  const { config, rows, faults, notes } = await loadConfig({
+    flags: { ...flags },
+    env: readEnvironment(),
+    ...(flags.config === undefined ? {} : { file: readConfigFile(flags.config) }),
+    ...(flags.mcpJson === undefined ? {} : { mcpJson: readConfigFile(flags.mcpJson) }),
+    workingDirectory: process.cwd(),
+    terminal: process.stderr.isTTY,
+  })
+  refuseFaults(faults)
+  const log = createLog({
+    level: config.telemetry.logLevel,
+    format: config.telemetry.logFormat,
+    write: (line) => process.stderr.write(line),
+    now: Date.now,
+  })
+  for (const { at, message } of notes) log.warn('config.note', { at, message })
+  const readyMs = flags.readyTimeout === undefined ? READY_MS : (parseDuration(flags.readyTimeout) ?? READY_MS)
+  return startGateway({ config, rows, demo: flags.demo === true, readyMs, version: readVersion(), log })
 }
 
 if (import.meta.main) await main(process.argv.slice(2))

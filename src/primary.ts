@@ -93,7 +93,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
   const { callMs, callMsMax, connectMs } = limits
   const holder = createHolder(
     feed,
-    { validate: config.upstream.validate, callMs, callMsMax, connectMs },
+    { validate: config.defaults.validate, callMs, callMsMax, connectMs },
     clock,
     onFault,
   )

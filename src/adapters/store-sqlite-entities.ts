@@ -216,16 +216,28 @@ export function* saveDiscovery(
   )
   if (!sameLearning(before, discovery)) recordChange(connection, 'upstream', upstreamId, nowMs)
   if (!differs) return false
+  const seen = yield* firstSeen(connection, upstreamId)
   yield* dropDefinitions(connection, upstreamId)
   for (const [position, { kind, name, json }] of definitions.entries()) {
     connection.run(
-      'INSERT INTO definitions (upstream_id, position, kind, name, json) VALUES (?, ?, ?, ?, ?)',
-      ...[upstreamId, position, kind, name, json],
+      'INSERT INTO definitions (upstream_id, position, kind, name, json, seen_ms) VALUES (?, ?, ?, ?, ?, ?)',
+      ...[upstreamId, position, kind, name, json, seen.get(`${kind} ${name}`) ?? nowMs],
     )
     yield
   }
   recordChange(connection, 'definitions', upstreamId, nowMs)
   return true
+}
+
+/** Kind and name -> when this upstream first offered it. */
+function* firstSeen(connection: Connection, upstreamId: string): Steps<Map<string, number>> {
+  const seen = new Map<string, number>()
+  const sql = 'SELECT kind, name, seen_ms FROM definitions WHERE upstream_id = ?'
+  for (const row of connection.each(sql, upstreamId)) {
+    seen.set(`${row.kind as string} ${row.name as string}`, row.seen_ms as number)
+    yield
+  }
+  return seen
 }
 
 export function* definitions(
@@ -235,10 +247,11 @@ export function* definitions(
 ): Steps<void> {
   let piece: Definition[] = []
   let chars = 0
-  const sql = 'SELECT kind, name, json FROM definitions WHERE upstream_id = ? ORDER BY position'
+  const sql = 'SELECT kind, name, json, seen_ms FROM definitions WHERE upstream_id = ? ORDER BY position'
   for (const row of connection.each(sql, upstreamId)) {
     const json = row.json as string
-    piece.push({ kind: row.kind as DefinitionKind, name: row.name as string, json })
+    const { kind, name, seen_ms } = row
+    piece.push({ kind: kind as DefinitionKind, name: name as string, json, seenMs: seen_ms as number })
     chars += json.length
     if (chars >= LIMITS.pieceBytes) {
       send(piece)

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import type { Definition, Discovery, UpstreamSpec, VirtualServerSpec } from '../../src/core/model.ts'
-import type { FileRows, NewToken, NewUpstream, NewVirtualServer, Tombstone } from '../../src/ports/store.ts'
+import type { FileRows, NewToken, NewUpstream, NewVirtualServer, Store, Tombstone } from '../../src/ports/store.ts'
 
 export function httpSpec(more: Partial<UpstreamSpec> = {}): UpstreamSpec {
   return { transport: { kind: 'http', urls: ['http://127.0.0.1:9/mcp'] }, ...more }
@@ -55,4 +55,9 @@ export function manyTombstones(count: number, expiresMs: (at: number) => number)
 
 export function fileRows(more: Partial<FileRows> = {}): FileRows {
   return { origin: 'file', upstreams: [], virtualServers: [], tokens: [], ...more }
+}
+
+/** Without the time at which each was first offered, which the store adds. */
+export async function bareDefinitions(store: Pick<Store, 'definitions'>, upstreamId: string): Promise<Definition[]> {
+  return (await store.definitions(upstreamId)).map(({ kind, name, json }) => ({ kind, name, json }))
 }

@@ -12,6 +12,7 @@ import type { Definition, UpstreamSpec } from '../../src/core/model.ts'
 import type { Store } from '../../src/ports/store.ts'
 import { ADAPTERS, type OpenOptions, type Place } from './store-adapters.ts'
 import {
+  bareDefinitions,
   discovery,
   fileRows,
   httpSpec,
@@ -254,11 +255,25 @@ for (const adapter of ADAPTERS) {
         { kind: 'tool', name: 'z', json: '{"twice":true}' },
       ]
       assert.equal(await store.saveDiscovery(id, discovery(), definitions), true)
-      assert.deepEqual(await store.definitions(id), definitions)
+      assert.deepEqual(await bareDefinitions(store, id), definitions)
       const row = (await store.upstream(id))!
       assert.deepEqual(row.discovery, discovery())
       assert.equal(row.rowVersion, 1)
       assert.deepEqual(await changesSince(store, 1), [`upstream ${id}`, `definitions ${id}`])
+    })
+
+    withStore('a definition keeps the time at which it was first offered', async (store, { clock }) => {
+      const { id } = await store.insertUpstream(newUpstream('a'))
+      const [first, second] = manyDefinitions(2, 'x')
+      await store.saveDiscovery(id, discovery(), [first!])
+      const seenMs = (await store.definitions(id))[0]!.seenMs
+      assert.ok(seenMs !== undefined && seenMs > 0)
+      clock.ms += 60_000
+      await store.saveDiscovery(id, discovery(), [second!, first!])
+      assert.deepEqual(
+        (await store.definitions(id)).map((definition) => definition.seenMs),
+        [seenMs + 60_000, seenMs],
+      )
     })
 
     withStore('equal definitions are no change; a new answer of the server is', async (store) => {
@@ -276,12 +291,12 @@ for (const adapter of ADAPTERS) {
 
       assert.equal(await store.saveDiscovery(id, discovery({ instructions: 'New' }), definitions.slice(1)), true)
       assert.deepEqual(await changesSince(store, seq + 1), [`definitions ${id}`])
-      assert.deepEqual(await store.definitions(id), definitions.slice(1))
+      assert.deepEqual(await bareDefinitions(store, id), definitions.slice(1))
 
       const [first, second] = definitions
       for (const next of [[first!, second!], [second!, first!], []]) {
         assert.equal(await store.saveDiscovery(id, discovery({ instructions: 'New' }), next), true)
-        assert.deepEqual(await store.definitions(id), next)
+        assert.deepEqual(await bareDefinitions(store, id), next)
       }
     })
 
@@ -323,7 +338,7 @@ for (const adapter of ADAPTERS) {
       const { id } = await store.insertUpstream(newUpstream('one'))
       const old = manyDefinitions(20_000, 'old')
       assert.equal(await store.saveDiscovery(id, discovery(), old), true)
-      assert.deepEqual(await store.definitions(id), old)
+      assert.deepEqual(await bareDefinitions(store, id), old)
 
       let saved = false
       const saving = store.saveDiscovery(id, discovery(), manyDefinitions(20_000, 'new')).then(() => {

@@ -22,6 +22,8 @@ CREATE TABLE definitions (
   kind TEXT NOT NULL,
   name TEXT NOT NULL,
   json TEXT NOT NULL,
+  -- When this upstream first offered it, kept over refreshes: the earlier owner of a name keeps it.
+  seen_ms INTEGER NOT NULL,
   UNIQUE (upstream_id, position)
 ) STRICT;
 
