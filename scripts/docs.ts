@@ -4,9 +4,16 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { cliReference } from './docs-cli.ts'
+import { errorsReference } from './docs-errors.ts'
+import { limitsReference } from './docs-limits.ts'
+import { schemaFile, settingsReference } from './docs-settings.ts'
 
 export const DOCUMENTS: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/cli.md': cliReference,
+  'docs/errors.md': errorsReference,
+  'docs/gateway.schema.json': schemaFile,
+  'docs/limits.md': limitsReference,
+  'docs/settings.md': settingsReference,
 }
 
 if (import.meta.main) {

@@ -79,7 +79,19 @@ export async function loadConfig(sources: ConfigSources): Promise<LoadedConfig> 
   const rows = loader.rows(file)
   if (sources.mcpJson !== undefined) await loader.addMcpJson(sources.mcpJson, rows.upstreams)
   loader.noteUnknownVariables()
-  return { config, rows, faults: loader.faults, notes: loader.notes }
+  return { config, rows, faults: inOrder(loader.faults), notes: loader.notes }
+}
+
+/** Places in the order in which they were first met, and the faults of one file by their lines. */
+function inOrder(faults: readonly Fault[]): Fault[] {
+  const places = new Map<string, number>()
+  const keyed = faults.map((fault) => {
+    const [, place = fault.at, line = '0'] = /^(.*):(\d+)$/.exec(fault.at) ?? []
+    if (!places.has(place)) places.set(place, places.size)
+    return { fault, place: places.get(place)!, line: Number(line) }
+  })
+  keyed.sort((one, other) => one.place - other.place || one.line - other.line)
+  return keyed.map(({ fault }) => fault)
 }
 
 /** Throws what `loadConfig` found. Errors: CONFIG_INVALID with every fault, one a line. */
@@ -92,7 +104,8 @@ export function refuseFaults(faults: readonly Fault[]): void {
 interface ReadFile {
   readonly path: string
   readonly document: Located
-  readonly values: GatewayFile
+  /** Null after faults were reported. */
+  readonly values: GatewayFile | null
 }
 
 /** Where a value came from, for faults that only show later. */
@@ -125,7 +138,7 @@ class Loader {
     })
     if (document === null) return null
     const reading = this.#reading('', report, this.#folderOf(path), false)
-    return { path, document, values: GATEWAY_FILE.read(document, reading) ?? {} }
+    return { path, document, values: GATEWAY_FILE.read(document, reading) ?? null }
   }
 
   async addMcpJson({ path, text }: ConfigText, upstreams: readonly NewUpstream[]): Promise<void> {
@@ -149,7 +162,7 @@ class Loader {
   }
 
   rows(file: ReadFile | null): FileRows {
-    if (file === null) return { origin: 'file', upstreams: [], virtualServers: [], tokens: [] }
+    if (!file?.values) return { origin: 'file', upstreams: [], virtualServers: [], tokens: [] }
     const { upstreams = {}, virtualServers = {}, tokens = [] } = file.values
     const ref = (...keys: (string | number)[]): string => `${file.path}:${lineOf(file.document, keys)}`
     const rows = <T>(section: string, found: Readonly<Record<string, T>>) =>
@@ -183,14 +196,16 @@ class Loader {
     const values = valuesOf(SETTINGS, [], found) as Values
     const { server, access, limits, telemetry, defaults } = values
     const { jwt: _jwt, staleMax, ...openAccess } = access
-    this.#check(values, found)
+    // A file with faults says too little of what its settings are together.
+    const isWhole = file === null || file.values !== null
+    if (isWhole) this.#check(values, found)
     return {
       server: {
         ...server,
         tls: server.tls.cert && server.tls.key ? { cert: server.tls.cert, key: server.tls.key } : null,
       },
       store: { data: values.store.data ?? defaultDataDirectory(this.#sources.env) },
-      access: { ...openAccess, jwt: this.#jwt(values, found) },
+      access: { ...openAccess, jwt: isWhole ? this.#jwt(values, found) : null },
       limits: { ...LIMITS, ...limits, staleCallerMs: staleMax },
       telemetry: { ...telemetry, logFormat: this.#logFormat(telemetry.logFormat) },
       defaults,

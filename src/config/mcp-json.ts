@@ -152,7 +152,7 @@ class Server {
       return null
     }
     const spec = this.#spec(this.#at)
-    if (spec === null || this.#faults > 0) return null
+    if (spec === null) return null
     for (const { at, message } of faultsOfUpstream(spec))
       this.#fault(this.#at.line, `${at.split('/').pop()} ${message}`)
     this.#noteRest(this.#at)

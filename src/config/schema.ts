@@ -158,7 +158,7 @@ export const SETTINGS = {
     tombstonesPerMinute: limit('tombstonesPerMinute', integer(1, 10_000), 'Sessions that a caller may end a minute.'),
     listCacheBytes: limit('listCacheBytes', size(MiB, 16 * GiB), 'Memory for encoded lists, per worker.'),
     callerCacheItems: limit('callerCacheItems', integer(1, 10_000_000), 'Callers that are remembered, per worker.'),
-    callerCacheMs: limit('callerCacheMs', duration(0, HOUR), 'How long a caller is remembered.'),
+    callerCacheMs: limit('callerCacheMs', duration(SECOND, HOUR), 'How long a caller is remembered.'),
     drainMs: limit('drainMs', duration(0, HOUR), 'How long a stopping gateway announces that before it closes.'),
     stopMs: limit('stopMs', duration(SECOND, HOUR), 'How long a stopping gateway waits for calls in flight.'),
   },

@@ -39,7 +39,8 @@ export function readYaml(text: string, fault: ReportFault): Located {
         }
         const name = key.source ?? String(key.value)
         const before = entries.get(name)
-        if (before === undefined) entries.set(name, { line: keyLine, value: walk(value, keyLine, depth + 1) })
+        if (before === undefined)
+          entries.set(name, { line: keyLine, value: underKey(walk(value, keyLine, depth + 1), keyLine) })
         else fault(keyLine, `the key "${name}" stands in line ${before.line} already`)
       }
       return { kind: 'map', line: at, entries }
@@ -52,6 +53,11 @@ export function readYaml(text: string, fault: ReportFault): Located {
     throw new DocumentFault(at, 'this kind of value is not understood')
   }
   return walk(document.contents as Node | null, 1, 0)
+}
+
+/** What a key holds begins where the key stands, not at its own first entry. */
+function underKey(value: Located, line: number): Located {
+  return value.kind === 'scalar' ? value : { ...value, line }
 }
 
 function readable(message: string): string {
