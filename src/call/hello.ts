@@ -2,7 +2,7 @@
 
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
-import { LEGACY_REVISIONS } from '../core/model.ts'
+import { type Era, LEGACY_REVISIONS } from '../core/model.ts'
 import { isRecord, SUPPORTED } from '../mcp/classify.ts'
 import type { Scope } from '../registry/snapshot.ts'
 import type { Gateway } from './gateway.ts'
@@ -10,18 +10,20 @@ import { modernHints, serverInfo, settledScope } from './list.ts'
 
 const INSTRUCTIONS_MAX = 8_000
 
-/** What the scope offers. Tools are always declared: they may come while the session lives. */
-function capabilities(scope: Scope, era: 'legacy' | 'modern'): Record<string, unknown> {
+/**
+ * What the scope offers. Tools are always declared: they may come while the session lives. `listChanged` is promised
+ * where it is kept: on the GET stream of the legacy family.
+ */
+function capabilities(scope: Scope, era: Era): Record<string, unknown> {
   const some = (name: string): boolean =>
     scope.upstreams.some(({ discovery }) => discovery === null || discovery.capabilities[name] !== undefined)
-  const listChanged = { listChanged: true }
+  const list = era === 'legacy' ? { listChanged: true } : {}
   return {
-    tools: listChanged,
-    ...(some('prompts') ? { prompts: listChanged } : {}),
-    ...(some('resources') ? { resources: listChanged } : {}),
+    tools: list,
+    ...(some('prompts') ? { prompts: list } : {}),
+    ...(some('resources') ? { resources: list } : {}),
     ...(some('completions') ? { completions: {} } : {}),
-    ...(era === 'legacy' && some('logging') ? { logging: {} } : {}),
-    ...(era === 'modern' && some('logging') ? { logging: {} } : {}),
+    ...(some('logging') ? { logging: {} } : {}),
   }
 }
 
