@@ -93,7 +93,7 @@ export interface Call {
   readonly trace: TraceContext | null
   /** How many gateways this request has passed. */
   readonly hops: number
-  /** `mcp-param-*` headers of the request, lower-case, or null. */
+  /** `mcp-param-*` headers of the request, lower-case; null where none have to mirror the body. */
   readonly paramHeaders: Readonly<Record<string, string>> | null
   readonly cancel: Cancel
   /** Null where the client cannot receive anything but the answer. */

@@ -558,6 +558,12 @@ describe('bodies', () => {
     assert.deepEqual(call.paramHeaders, { 'mcp-param-region': 'eu', 'mcp-param-size': '2' })
     assert.equal(String(call.progressToken), '7')
     assert.equal(call.requestId, call.requestId)
+    await ask(rig, { ...modern('tools/call', { name: 'echo' }, {}), body: request('tools/call', params) })
+    assert.deepEqual(
+      rig.seen.at(-1)!.paramHeaders,
+      {},
+      'none is not the same as not asked for: a missing one is refused',
+    )
     const session = await begin(rig)
     await ask(rig, { headers: session, body: tool('echo') })
     assert.equal(rig.seen.at(-1)!.paramHeaders, null)

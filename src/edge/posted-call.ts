@@ -140,14 +140,12 @@ export class PostedCall implements Call {
     return this.#stream
   }
 
+  /** Null where nothing has to mirror the body: older revisions, and POST /rpc. */
   #findParamHeaders(): Record<string, string> | null {
-    let found: Record<string, string> | null = null
+    if (this.era === 'legacy' || this.#accepted === null) return null
+    const found: Record<string, string> = {}
     const { headers } = this.#exchange
-    for (const name in headers) {
-      if (!name.startsWith('mcp-param-')) continue
-      found ??= {}
-      found[name] = headers[name]!
-    }
+    for (const name in headers) if (name.startsWith('mcp-param-')) found[name] = headers[name]!
     return found
   }
 }
