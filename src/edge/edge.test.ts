@@ -564,6 +564,8 @@ describe('bodies', () => {
       {},
       'none is not the same as not asked for: a missing one is refused',
     )
+    await ask(rig, { path: '/rpc', body: request('tools/call', params) })
+    assert.equal(rig.seen.at(-1)!.paramHeaders, null, 'plain JSON-RPC has no headers that mirror it')
     const session = await begin(rig)
     await ask(rig, { headers: session, body: tool('echo') })
     assert.equal(rig.seen.at(-1)!.paramHeaders, null)

@@ -46,6 +46,8 @@ export interface PostedCallOptions {
   readonly accepted: Accepted | null
   /** What a client may leave unread of its stream. */
   readonly bufferBytesMax: number
+  /** False for POST /rpc, whose headers say nothing of the body. */
+  readonly hasMirror?: boolean
 }
 
 export class PostedCall implements Call {
@@ -70,6 +72,7 @@ export class PostedCall implements Call {
   readonly #exchange: Exchange
   readonly #accepted: Accepted | null
   readonly #bufferBytesMax: number
+  readonly #hasMirror: boolean
   #stream: EventStream | null = null
   #requestId: string | null = null
   #paramHeaders: Record<string, string> | null | undefined = undefined
@@ -93,6 +96,7 @@ export class PostedCall implements Call {
     this.#exchange = exchange
     this.#accepted = options.accepted
     this.#bufferBytesMax = options.bufferBytesMax
+    this.#hasMirror = options.hasMirror ?? true
     this.notify = options.accepted?.stream === true ? (method, params) => this.#notify(method, params) : null
   }
 
@@ -142,7 +146,7 @@ export class PostedCall implements Call {
 
   /** Null where nothing has to mirror the body: older revisions, and POST /rpc. */
   #findParamHeaders(): Record<string, string> | null {
-    if (this.era === 'legacy' || this.#accepted === null) return null
+    if (this.era === 'legacy' || !this.#hasMirror) return null
     const found: Record<string, string> = {}
     const { headers } = this.#exchange
     for (const name in headers) if (name.startsWith('mcp-param-')) found[name] = headers[name]!

@@ -44,6 +44,7 @@ export async function rpc(edge: EdgeParts, exchange: Exchange, scope: string, ca
         hops,
         accepted,
         bufferBytesMax: 0,
+        hasMirror: false,
       })
       calls.push(call)
       return call
