@@ -52,7 +52,7 @@ export const LIMITS = {
   refreshMs: 300_000,
   refreshMsMin: 15_000, // Least pause between two refreshes that a setting may ask for.
   probeMs: 10_000, // Time for an upstream to say which protocol it speaks.
-  handshakeMs: 30_000, // Time for an upstream to answer initialize.
+  handshakeMs: 20_000, // Time for an upstream to answer initialize.
   openingMax: 256, // Links that are being opened at the same time.
   discoveriesMax: 16,
   newsMsMin: 1_000, // Least pause between two refreshes that an upstream asks for.

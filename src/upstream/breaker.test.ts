@@ -75,6 +75,12 @@ test('the address with the least in flight is used, resting ones are not', () =>
   assert.equal(pool.at('d'), null)
 })
 
+test('among equals they take turns', () => {
+  const pool = new Pool([target('a'), target('b'), target('c')], [], createFakeClock(0))
+  const picked = Array.from({ length: 6 }, () => pool.pick(null)?.url)
+  assert.deepEqual(picked, ['a', 'b', 'c', 'a', 'b', 'c'])
+})
+
 test('headers of the configuration are checked when the pool is made', () => {
   const attempt = (headers: Record<string, string>) =>
     createPool(

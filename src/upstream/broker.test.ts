@@ -566,6 +566,20 @@ test('stdio: a child that ends is started again, later each time', async (t) => 
   assert.equal((await failure(broker.openLink(shared))).options.retryAfterSeconds, 1, 'long after, it is no series')
 })
 
+test('stdio: silence fails in bounded time, and is met with initialize the next time', async (t) => {
+  const stunned = setUp(t, childRow('stunned'), { probeMs: 300, handshakeMs: 1_500 })
+  assert.equal((await failure(stunned.broker.openLink(shared))).code, 'TIMEOUT')
+  assert.equal(stunned.children.list().length, 0)
+  stunned.clock.forward(2_000)
+  assert.equal((await stunned.broker.openLink(shared)).era, 'legacy')
+  const mute = setUp(t, childRow('mute'), { probeMs: 300, handshakeMs: 300 })
+  for (const _ of [1, 2, 3]) {
+    assert.equal((await failure(mute.broker.openLink(shared))).code, 'TIMEOUT')
+    mute.clock.forward(10_000)
+  }
+  assert.equal(mute.children.list().length, 0)
+})
+
 test('stdio: what cannot be started or greeted says why, and leaves no process', async (t) => {
   const broken = setUp(t, childRow('broken'))
   const refused = await failure(broken.broker.openLink(shared))

@@ -73,6 +73,8 @@ interface Behind {
   readonly pool: Pool | null
   era: Era | null
   probedMs: number
+  /** A child that met server/discover with silence is greeted in the older way next time. */
+  isSilent: boolean
 }
 
 interface Opened {
@@ -247,7 +249,14 @@ class BrokerOf implements Broker {
     }
     const { discovery } = row
     const isTrusted = discovery !== null && !probe
-    const behind = { row, key, pool, era: isTrusted ? discovery.era : null, probedMs: discovery?.probedMs ?? 0 }
+    const behind = {
+      row,
+      key,
+      pool,
+      era: isTrusted ? discovery.era : null,
+      probedMs: discovery?.probedMs ?? 0,
+      isSilent: false,
+    }
     this.#behind.set(row.id, behind)
     return behind
   }
@@ -370,7 +379,8 @@ class BrokerOf implements Broker {
       await children.stop(childId)
     }
     try {
-      const { greeting, peer } = await greetStdio({ start, stop }, { name: row.slug, version, era: behind.era, limits })
+      const era = behind.era ?? (behind.isSilent ? 'legacy' : null)
+      const { greeting, peer } = await greetStdio({ start, stop }, { name: row.slug, version, era, limits })
       if (peer.closed) throw unavailable(row.slug, ended)
       return {
         ...{ key, behind, greeting, wire: peer.wire, stdio: peer, openedMs: clock.now(), peer: null, target: null },
@@ -379,6 +389,7 @@ class BrokerOf implements Broker {
       }
     } catch (thrown) {
       const error = thrown instanceof NotProcessed ? thrown.error : (thrown as GatewayError)
+      behind.isSilent = error.code === 'TIMEOUT' && !behind.isSilent
       // A gateway that is full says nothing against the child.
       if (error.code !== 'UPSTREAM_BUSY') this.#failed(at)
       throw error

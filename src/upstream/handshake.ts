@@ -22,7 +22,7 @@ type Outcome = { readonly greeting: Greeting } | { readonly no: string }
 export interface HandshakeOptions {
   readonly name: string
   readonly version: string
-  /** The era that the server had last time, or null. */
+  /** The era that the server had last time, or that is tried first for another reason; null for neither. */
   readonly era: Era | null
   readonly limits: Limits
 }
@@ -232,7 +232,8 @@ export async function greetStdio(starter: StdioStarter, options: HandshakeOption
   const first = await attempt(starter, options, greetChild)
   if ('peer' in first) return first
   if ('no' in first) throw invalid(options.name, `it is no MCP server that we can speak to (${first.no})`)
-  if (options.era === 'legacy') throw failed(first, options)
+  // Silence is told apart from slowness by trying again later, with initialize first (broker.ts).
+  if ('silent' in first || options.era === 'legacy') throw failed(first, options)
   const second = await attempt(starter, options, initializeStdio)
   if ('peer' in second) return second
   throw 'no' in second ? invalid(options.name, `it refused initialize: ${second.no}`) : failed(second, options)

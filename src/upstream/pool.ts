@@ -37,6 +37,7 @@ export class Pool {
   /** What the configuration adds to every request, flat. */
   readonly headers: readonly string[]
   readonly #clock: Clock
+  #turn = -1
 
   constructor(targets: readonly Target[], headers: readonly string[], clock: Clock) {
     this.targets = targets
@@ -51,8 +52,12 @@ export class Pool {
   /** The address to use now, or null when all rest or were tried. Its breaker must be told how it went. */
   pick(tried: ReadonlySet<Target> | null): Target | null {
     const nowMs = this.#clock.now()
+    const { targets } = this
     let best: Target | null = null
-    for (const target of this.targets) {
+    // Among equals they take turns: an idle upstream's calls and sessions are spread all the same.
+    this.#turn = (this.#turn + 1) % targets.length
+    for (let step = 0; step < targets.length; step += 1) {
+      const target = targets[(this.#turn + step) % targets.length]!
       if (tried?.has(target) || !target.breaker.allows(nowMs)) continue
       if (best === null || target.link.inFlight < best.link.inFlight) best = target
     }

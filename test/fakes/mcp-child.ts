@@ -1,13 +1,14 @@
 // An MCP server on stdio in one of several characters: `node test/fakes/mcp-child.ts CHARACTER`.
 // legacy: refuses what it does not know. touchy: ends at anything before initialize. silent: never answers what it does
 // not know. modern: 2026-07-28 only. broken: refuses everything. crash: ends with its first call. asking: asks the client
-// things at once. All have the tools `pid`, `seen` (methods that reached it) and `change` (says that its tools changed).
+// things at once. stunned: says nothing any more after anything before initialize. mute: never says anything. All have the tools `pid`, `seen` (methods that reached it) and `change` (says that its tools changed).
 
 import { createInterface } from 'node:readline'
 
 const [character = 'legacy'] = process.argv.slice(2)
 const seen: string[] = []
 let isReady = false
+let isStunned = character === 'mute'
 
 const say = (value: unknown): boolean => process.stdout.write(`${JSON.stringify(value)}\n`)
 const text = (value: unknown) => ({ content: [{ type: 'text', text: JSON.stringify(value) }] })
@@ -45,6 +46,8 @@ function answer(method: string, params: Record<string, unknown>): unknown {
 createInterface({ input: process.stdin }).on('line', (line) => {
   const { id, method = 'answer', params = {} } = JSON.parse(line) as Message
   seen.push(method)
+  if (character === 'stunned' && !isReady && method !== 'initialize') isStunned = true
+  if (isStunned) return
   if (character === 'touchy' && !isReady && method !== 'initialize') process.exit(1)
   if (method === 'notifications/initialized' && character === 'asking') {
     say({ jsonrpc: '2.0', id: 'one', method: 'ping' })
