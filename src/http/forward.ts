@@ -2,10 +2,13 @@
 // and its answer comes back as it is. Not on the path of a call. Absent on purpose: streams, and any judgement: the
 // primary authenticates for itself.
 
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
 import type { Exchange, ExchangeHandler } from './exchange.ts'
 import { PROBLEM_TYPE, problemText } from './problem.ts'
+
+// Not by import, which loads more than is used: see node-exchange.ts.
+const { Agent, request: httpRequest } = process.getBuiltinModule('node:http')
 
 export interface ForwardOptions {
   readonly socketPath: string

@@ -2,11 +2,15 @@
 // Pool.dispatch and not undici.request or fetch: those cost 1.5 and 3 times as much CPU (docs/decisions/0003-http-lanes.md).
 // Absent on purpose: HTTP/2, pipelining, redirects, decompression, time-outs of undici's own (they fire half a second late).
 
-import { type Dispatcher, Pool } from 'undici'
+import { createRequire } from 'node:module'
+import type { Dispatcher, Pool as UndiciPool } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { checkLiteralHost, guardedLookup } from './guard.ts'
 import type { CreateLink, Link, LinkHandler, LinkOptions, LinkRequest, Sending } from './link.ts'
 import { createTrust } from './tls.ts'
+
+// Its one file, as all of undici takes 50 ms of a start; it is CommonJS and pinned to an exact version.
+const Pool = createRequire(import.meta.url)('undici/lib/dispatcher/pool.js') as typeof UndiciPool
 
 const ABORTED = new Error('aborted')
 
@@ -104,7 +108,7 @@ const CONNECT_CODES = new Set([
 class UndiciLink implements Link {
   readonly host: string
   inFlight = 0
-  readonly #pool: Pool
+  readonly #pool: UndiciPool
   readonly #connectMs: number
 
   constructor(origin: URL, options: LinkOptions) {
