@@ -9,6 +9,13 @@ export function readEnvironment(): Environment {
   return { ...process.env }
 }
 
+/** Null where it is not set; an empty one counts as not set. */
+export function variable(env: Environment, name: string): string | null {
+  // Only own members: a reference may name `constructor`.
+  const value = Object.hasOwn(env, name) ? env[name] : undefined
+  return value === undefined || value === '' ? null : value
+}
+
 /** What a child gets besides what is configured for it; everything else may hold secrets of the gateway. */
 const FOR_CHILDREN = ['PATH', 'HOME', 'LANG', 'TZ', 'TMPDIR']
 

@@ -96,7 +96,10 @@ class Reader {
 
   #string(what: string): string {
     const text = this.#match(STRING)
-    if (text === null) throw this.#unexpected(what)
+    if (text === null) {
+      if (this.#text[this.#at] !== '"') throw this.#unexpected(what)
+      throw new DocumentFault(this.#line, 'this string does not end in its line, or holds an escape that JSON has not')
+    }
     return JSON.parse(text) as string
   }
 

@@ -8,7 +8,7 @@ import { type Fault, GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
 import type { Secret } from '../core/model.ts'
 import type { FileRows, NewUpstream } from '../ports/store.ts'
-import { defaultDataDirectory, type Environment } from './environment.ts'
+import { defaultDataDirectory, type Environment, variable } from './environment.ts'
 import { readTextFile } from './files.ts'
 import { GATEWAY_FILE, type GatewayFile } from './gateway-yaml.ts'
 import { DocumentFault, type Located, located } from './located.ts'
@@ -219,8 +219,8 @@ class Loader {
       return this.#readText(setting, flag, `--${setting.flag!.replace(/[A-Z]/g, (char) => `-${char.toLowerCase()}`)}`)
     }
     for (const name of setting.variables) {
-      const given = this.#sources.env[name]
-      if (given !== undefined && given !== '') return this.#readText(setting, given, name)
+      const given = variable(this.#sources.env, name)
+      if (given !== null) return this.#readText(setting, given, name)
     }
     if (file !== null) {
       const value = setting.names.reduce<unknown>(

@@ -14,6 +14,7 @@ import { LIMITS } from '../core/limits.ts'
 import type { HttpTransport, Secret, StdioTransport, ToolOverride, UpstreamSpec } from '../core/model.ts'
 import { slugify } from '../core/names.ts'
 import { faultsOfUpstream, isOwnHeader } from '../core/upstream-rules.ts'
+import { variable } from './environment.ts'
 import { readJsonc } from './jsonc.ts'
 import type { Located, Mapping, ReportFault } from './located.ts'
 import type { SecretSources } from './secrets.ts'
@@ -244,7 +245,7 @@ class Server {
   #secret(text: string, line: number): Secret {
     const [, prefix, env] = REFERENCE.exec(text) ?? []
     if (env === undefined || this.#predefined(env) !== null) return this.#expand(text, line)
-    if (this.#variable(env) === null) this.#fault(line, missing(env))
+    if (variable(this.#options.sources.env, env) === null) this.#fault(line, missing(env))
     return prefix === '' ? { env } : { env, prefix: prefix! }
   }
 
@@ -297,7 +298,7 @@ class Server {
     }
     const [, name, otherwise] = VARIABLE.exec(inner) ?? []
     if (name === undefined) return null
-    const value = this.#variable(name) ?? otherwise
+    const value = variable(this.#options.sources.env, name) ?? otherwise
     if (value === undefined) this.#fault(line, missing(name))
     return value ?? ''
   }
@@ -323,12 +324,6 @@ class Server {
       default:
         return null
     }
-  }
-
-  /** Null where it is not set; an empty one counts as not set. */
-  #variable(name: string): string | null {
-    const value = this.#options.sources.env[name]
-    return value === undefined || value === '' ? null : value
   }
 
   #readFile(file: string, line: number): string {

@@ -6,7 +6,7 @@ import { LIMITS } from '../core/limits.ts'
 import type { UpstreamSpec, VirtualServerSpec } from '../core/model.ts'
 import { RIGHTS, type Right } from '../core/policy.ts'
 import { faultsOfUpstream } from '../core/upstream-rules.ts'
-import type { Located, Mapping } from './located.ts'
+import type { Entry, Located, Mapping } from './located.ts'
 import { validate } from './schema.ts'
 import { resolveSecret } from './secrets.ts'
 import {
@@ -178,11 +178,19 @@ function reportAt(at: Mapping, pointer: string, message: string, reading: Readin
     .split('/')
     .slice(1)
     .filter((name) => name !== 'transport')
-  const [first = '', second] = names
-  const entry = at.entries.get(first) ?? at.entries.get(first === 'urls' ? 'url' : '')
-  const inner = entry?.value.kind === 'map' && second !== undefined ? entry.value.entries.get(second) : undefined
-  const line = inner?.line ?? entry?.line ?? at.line
-  fault(inner === undefined ? below(reading, first) : below(below(reading, first), second!), line, message)
+  const path = names[0] === 'urls' && at.entries.has('url') ? ['url'] : names
+  let node: Located = at
+  let line = at.line
+  let inside = reading
+  for (const name of path) {
+    const entry: Entry | undefined = node.kind === 'map' ? node.entries.get(name) : undefined
+    const next: Located | undefined = node.kind === 'list' ? node.items[Number(name)] : entry?.value
+    if (next === undefined) break
+    inside = node.kind === 'list' ? { ...inside, path: `${inside.path}[${name}]` } : below(inside, name)
+    line = entry?.line ?? next.line
+    node = next
+  }
+  fault(inside, line, message)
 }
 
 // Virtual servers

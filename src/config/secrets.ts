@@ -3,11 +3,11 @@
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Secret } from '../core/model.ts'
-import { type Environment, readEnvironment } from './environment.ts'
+import { type Environment, readEnvironment, variable } from './environment.ts'
 import { readTextFile } from './files.ts'
 
 export interface SecretSources {
-  readonly env: Readonly<Record<string, string | undefined>>
+  readonly env: Environment
   /** Bounded; throws with a message that names the path. */
   readonly readFile: (path: string) => string
 }
@@ -17,9 +17,8 @@ export function resolveSecret(secret: Secret, { env, readFile }: SecretSources):
   if (typeof secret === 'string') return secret
   const { prefix = '' } = secret
   if ('env' in secret) {
-    const value = env[secret.env]
-    if (value === undefined || value === '')
-      throw new GatewayError('CONFIG_INVALID', `The environment variable ${secret.env} is not set`)
+    const value = variable(env, secret.env)
+    if (value === null) throw new GatewayError('CONFIG_INVALID', `The environment variable ${secret.env} is not set`)
     return prefix + value
   }
   let text: string
