@@ -48,7 +48,7 @@ function target(url: string): Target & { link: { inFlight: number } } {
   const link = { inFlight: 0, request: () => assert.fail(), close: async () => {} } satisfies Link as Link & {
     inFlight: number
   }
-  return { url, path: '/mcp', link, breaker: make(), peer: null }
+  return { url, path: '/mcp', link, breaker: make(), peer: null, sessions: 0 }
 }
 
 test('the address with the least in flight is used, resting ones are not', () => {

@@ -447,6 +447,19 @@ test('several addresses: a session opens at one that answers, and stays there', 
   assert.equal(textOf(await link.ask('ping', Buffer.from('{}'), 1_000)), '{}')
 })
 
+test('several addresses: sessions are spread, whatever streams are open', async (t) => {
+  const scripted = [1, 2, 3].map(() => createScripted({ sessions: true, offersStream: true }))
+  const urls = await Promise.all(scripted.map(async ({ respond }) => (await serve(t, respond)).url))
+  const { broker } = setUp(t, httpRow(urls))
+  const link = await broker.shared('id-up', false)
+  link.listen(['tools'], { onOpen: () => {}, onNews: () => {}, onEnd: () => {} })
+  for (let at = 0; at < 8; at += 1) await broker.openLink({ upstreamId: 'id-up', owner: `o-${at}` })
+  assert.deepEqual(
+    scripted.map(({ known }) => known.size),
+    [3, 3, 3],
+  )
+})
+
 test('the shared link notices a lost session and opens another', async (t) => {
   const { broker, scripted } = await sessions(t)
   const link = await broker.shared('id-up', false)

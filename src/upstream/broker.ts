@@ -109,6 +109,9 @@ function rowKey({ spec, slug }: UpstreamRow): string {
   return JSON.stringify([slug, spec.transport, spec.privileged === true, spec.connectMs])
 }
 
+/** New sessions are spread by how many there are: idle ones are load to come, and streams of news none. */
+const pinned = (target: Target): number => target.sessions
+
 function unavailable(name: string, what: string, options = {}): GatewayError {
   return named(name, new GatewayError('UPSTREAM_UNAVAILABLE', what, options))
 }
@@ -263,6 +266,7 @@ class BrokerOf implements Broker {
 
   #keep(at: string, opened: Opened): void {
     this.#opened.set(at, opened)
+    if (opened.target !== null) opened.target.sessions += 1
     const { owner } = opened.key
     const ofOwner = this.#byOwner.get(owner) ?? new Set()
     this.#byOwner.set(owner, ofOwner.add(at))
@@ -296,7 +300,7 @@ class BrokerOf implements Broker {
     let failure: GatewayError | null = null
     for (;;) {
       // A link that is asked for is tried even where all addresses rest: this is how they are found well again.
-      const target = pool.pick(tried) ?? pool.targets.find((other) => !tried.has(other)) ?? null
+      const target = pool.pick(tried, pinned) ?? pool.targets.find((other) => !tried.has(other)) ?? null
       if (target === null) throw failure ?? pool.resting(name)
       tried.add(target)
       const makePeer = (wire: Wire, sessionId: string | null): HttpPeer =>
@@ -534,6 +538,7 @@ class BrokerOf implements Broker {
     const at = mapKey(opened.key)
     if (this.#opened.get(at) !== opened) return
     this.#opened.delete(at)
+    if (opened.target !== null) opened.target.sessions -= 1
     const ofOwner = this.#byOwner.get(opened.key.owner)
     ofOwner?.delete(at)
     if (ofOwner?.size === 0) this.#byOwner.delete(opened.key.owner)

@@ -18,7 +18,11 @@ export interface Target {
   readonly breaker: Breaker
   /** The peer without a session, kept by send.ts. */
   peer: HttpPeer | null
+  /** Sessions that are pinned to it, kept by broker.ts. */
+  sessions: number
 }
+
+const inFlight = (target: Target): number => target.link.inFlight
 
 export interface PoolDeps {
   readonly createLink: CreateLink
@@ -50,7 +54,7 @@ export class Pool {
   }
 
   /** The address to use now, or null when all rest or were tried. Its breaker must be told how it went. */
-  pick(tried: ReadonlySet<Target> | null): Target | null {
+  pick(tried: ReadonlySet<Target> | null, load: (target: Target) => number = inFlight): Target | null {
     const nowMs = this.#clock.now()
     const { targets } = this
     let best: Target | null = null
@@ -59,7 +63,7 @@ export class Pool {
     for (let step = 0; step < targets.length; step += 1) {
       const target = targets[(this.#turn + step) % targets.length]!
       if (tried?.has(target) || !target.breaker.allows(nowMs)) continue
-      if (best === null || target.link.inFlight < best.link.inFlight) best = target
+      if (best === null || load(target) < load(best)) best = target
     }
     best?.breaker.begin()
     return best
@@ -107,7 +111,7 @@ export function createPool(
       openMsMax: limits.breakerOpenMsMax,
       random,
     })
-    return { url: text, path: `${url.pathname}${url.search}`, link, breaker, peer: null }
+    return { url: text, path: `${url.pathname}${url.search}`, link, breaker, peer: null, sessions: 0 }
   })
   return new Pool(targets, headers, deps.clock)
 }
