@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, '..')
 const bin = (name: string): string => join(root, 'node_modules', '.bin', name)
 const steps: [string, string, string[]][] = [
   ['types', bin('tsc'), ['-p', '.']],
-  ['lint and format', bin('biome'), ['ci', '--error-on-warnings', '.']],
+  ['lint and format', bin('biome'), ['ci', '--colors=off', '--error-on-warnings', '.']],
   ['tests', process.execPath, [join(root, 'scripts', 'test.ts')]],
 ]
 for (const [name, command, args] of steps) {
