@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import type { Program } from '../fakes/process.ts'
 import { eventually, startStateful } from './fixtures.ts'
 import { type RunningGateway, startGateway } from './gateway.ts'
-import { connectPeer, essence, type Json, PEER_KINDS, type Peer, textOf } from './peers.ts'
+import { comparable, connectPeer, essence, type Json, PEER_KINDS, type Peer, textOf } from './peers.ts'
 
 let upstream: Program & { readonly url: string }
 let gateway: RunningGateway
@@ -31,19 +31,17 @@ after(async () => {
   await upstream?.stop()
 })
 
-const byName = (items: Json[]): Json[] =>
-  [...items].sort((a, b) => String(a.name).localeCompare(String(b.name))).map((item) => essence(item) as Json)
-
 /** Everything that a client can ask of the stateful upstream and whose answer does not depend on who else asked. */
-async function script(peer: Peer, prefix: string): Promise<Json> {
-  const rename = (items: Json[]): Json[] =>
-    byName(items).map((item) => ({ ...item, name: String(item.name).slice(prefix.length) }))
+async function script(peer: Peer, prefix: string, other: Peer): Promise<Json> {
+  const list = (items: Json[]): unknown[] => comparable(items, peer, other)
+  const rename = (items: Json[]): unknown[] =>
+    list(items.map((item) => ({ ...item, name: String(item.name).slice(prefix.length) })))
   const steps: unknown[] = []
   return {
     tools: rename(await peer.tools()),
     prompts: rename(await peer.prompts()),
-    resources: byName(await peer.resources()),
-    templates: byName(await peer.templates()),
+    resources: list(await peer.resources()),
+    templates: list(await peer.templates()),
     echo: essence(await peer.call(`${prefix}echo`, { text: 'grüße', times: 3 })),
     fail: essence(await peer.call(`${prefix}fail`)),
     counts: [textOf(await peer.call(`${prefix}count`)), textOf(await peer.call(`${prefix}count`))],
@@ -80,7 +78,7 @@ for (const kind of PEER_KINDS) {
       const direct = await connectPeer(kind, { url: upstream.url })
       const peer = await through(kind, '/servers/plain/mcp', 'keep')
       try {
-        assert.deepEqual(await script(peer, ''), await script(direct, ''))
+        assert.deepEqual(await script(peer, '', direct), await script(direct, '', peer))
       } finally {
         await Promise.all([direct.close(), peer.close()])
       }
@@ -90,7 +88,7 @@ for (const kind of PEER_KINDS) {
       const direct = await connectPeer(kind, { url: upstream.url })
       const peer = await through(kind, '/mcp', 'prefix')
       try {
-        assert.deepEqual(await script(peer, 'state-'), await script(direct, ''))
+        assert.deepEqual(await script(peer, 'state-', direct), await script(direct, '', peer))
       } finally {
         await Promise.all([direct.close(), peer.close()])
       }
@@ -129,7 +127,6 @@ for (const kind of PEER_KINDS) {
     test('log lines come from the level that it asked for', async () => {
       const peer = await through(kind, '/mcp', 'logs')
       try {
-        // The stateless revision has no level of the connection: this SDK stamps it on the requests that follow.
         await peer.setLevel('warning')
         await peer.call('state-log')
         await eventually('both lines', () => (peer.logs.length >= 2 ? true : null))

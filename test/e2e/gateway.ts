@@ -2,7 +2,7 @@
 // by its own pid. Also a small client of its REST API. Absent on purpose: anything that reaches into the process.
 
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Program, startProgram, waitFor } from '../fakes/process.ts'
@@ -26,7 +26,7 @@ export interface GatewayOptions {
 export interface RunningGateway {
   /** Origin, without a slash at its end. */
   readonly url: string
-  /** The operator's token of the data directory. */
+  /** The operator's token of the data directory; '' with --open. */
   readonly token: string
   readonly data: string
   readonly pid: number
@@ -63,7 +63,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Runnin
 
 function running(program: Program, url: string, token: string, data: string, remove: () => void): RunningGateway {
   const api = async <T>(method: string, path: string, body?: unknown): Promise<{ status: number; body: T }> => {
-    const headers: Record<string, string> = { Authorization: `Bearer ${token}` }
+    const headers: Record<string, string> = token === '' ? {} : { Authorization: `Bearer ${token}` }
     if (body !== undefined) headers['Content-Type'] = 'application/json'
     const init: RequestInit = { method, headers, signal: AbortSignal.timeout(30_000) }
     if (body !== undefined) init.body = JSON.stringify(body)
@@ -96,10 +96,16 @@ function readDirectory(data: string, program: Program): { url: string; token: st
   try {
     const { pid, url } = JSON.parse(readFileSync(join(data, 'gateway.json'), 'utf8')) as { pid: number; url: string }
     if (pid !== program.pid) return null
-    return { url: new URL(url).origin, token: readFileSync(join(data, 'token'), 'utf8').trim() }
+    return { url: new URL(url).origin, token: readToken(data) }
   } catch {
     return null
   }
+}
+
+/** '' where there is none: started with --open. */
+function readToken(data: string): string {
+  const file = join(data, 'token')
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : ''
 }
 
 async function answersReady(url: string): Promise<true | null> {

@@ -70,5 +70,5 @@ test('reads a resource and gets a prompt', async () => {
 test('without a token it is refused', async () => {
   const { code, output } = await inspect('--method', 'tools/list')
   assert.notEqual(code, 0)
-  assert.match(output, /401|[Uu]nauthorized|UNAUTHENTICATED/)
+  assert.match(output, /401|[Uu]nauthorized|UNAUTHENTICATED|auth_required/)
 })

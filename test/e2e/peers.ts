@@ -130,6 +130,7 @@ async function connectTwo(kind: 'sdk 2.x legacy' | 'sdk 2.x auto', place: Place)
       : new StdioTwo({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
   await client.connect(transport)
   const era = client.getProtocolEra() === 'modern' ? 'modern' : 'legacy'
+  let requestMeta: Json | null = null
   return {
     kind,
     era,
@@ -145,13 +146,17 @@ async function connectTwo(kind: 'sdk 2.x legacy' | 'sdk 2.x auto', place: Place)
       ),
     call: async (name, args = {}, { onProgress, signal } = {}) =>
       (await client.callTool(
-        { name, arguments: args },
+        { name, arguments: args, ...(requestMeta && { _meta: requestMeta }) },
         { ...(onProgress && { onprogress: onProgress }), ...(signal && { signal }) },
       )) as Json,
     prompt: async (name, args) => (await client.getPrompt({ name, ...(args && { arguments: args }) })) as Json,
     read: async (uri) => (await client.readResource({ uri })) as Json,
     complete: async (ref, argument) => (await client.complete({ ref, argument })) as Json,
-    setLevel: async (level) => void (await client.setLoggingLevel(level)),
+    async setLevel(level) {
+      // The stateless revision has no level of a connection: each request says its own.
+      if (era === 'modern') requestMeta = { 'io.modelcontextprotocol/logLevel': level }
+      else await client.setLoggingLevel(level)
+    },
     logs,
     toolsChanged: () => changes,
     async close() {
@@ -163,7 +168,7 @@ async function connectTwo(kind: 'sdk 2.x legacy' | 'sdk 2.x auto', place: Place)
 
 /** What an answer says apart from what each hop may add of its own: its identity, cache hints and the result's type. */
 export function essence(answer: unknown): unknown {
-  if (Array.isArray(answer)) return answer.map(essence)
+  if (Array.isArray(answer)) return answer.map((item) => essence(item))
   if (typeof answer !== 'object' || answer === null) return answer
   const {
     ttlMs: _ttl,
@@ -176,6 +181,20 @@ export function essence(answer: unknown): unknown {
   const kept = Object.entries((meta ?? {}) as Json).filter(([key]) => !key.startsWith('io.modelcontextprotocol/'))
   const whole: Json = kept.length > 0 ? { ...rest, _meta: Object.fromEntries(kept) } : rest
   return Object.fromEntries(Object.entries(whole).map(([key, value]) => [key, essence(value)]))
+}
+
+/**
+ * What two peers of one kind were told of the same things, comparable: sorted, without what each hop adds, and where
+ * either speaks 2026-07-28 without `execution`, which that revision does not know.
+ */
+export function comparable(items: readonly Json[], ...peers: readonly Peer[]): unknown[] {
+  const isModern = peers.some((peer) => peer.era === 'modern')
+  const text = (item: unknown): string => JSON.stringify(item)
+  return items
+    .map(({ execution, ...rest }) =>
+      essence(isModern ? rest : { ...rest, ...(execution !== undefined && { execution }) }),
+    )
+    .sort((one, other) => text(one).localeCompare(text(other)))
 }
 
 /** The first text of a tool result. */

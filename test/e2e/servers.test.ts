@@ -9,7 +9,7 @@ import { after, before, describe, test } from 'node:test'
 import type { Program } from '../fakes/process.ts'
 import { COMMANDS, type Command, startEverything } from './fixtures.ts'
 import { type RunningGateway, startGateway } from './gateway.ts'
-import { connectPeer, essence, type Json, type Peer, type Place, textOf } from './peers.ts'
+import { comparable, connectPeer, essence, type Json, type Peer, type Place, textOf } from './peers.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'mcp-servers-'))
 const files = join(scratch, 'files')
@@ -69,15 +69,14 @@ async function both(slug: string, place: Place, use: (direct: Peer, peer: Peer) 
   }
 }
 
-const sorted = (items: Json[]): unknown[] =>
-  items.map(essence).sort((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)))
-
 async function sameLists(direct: Peer, peer: Peer): Promise<void> {
-  assert.deepEqual(sorted(await peer.tools()), sorted(await direct.tools()))
-  if ('prompts' in direct.capabilities) assert.deepEqual(sorted(await peer.prompts()), sorted(await direct.prompts()))
+  const same = (through: Json[], plain: Json[]): void =>
+    assert.deepEqual(comparable(through, peer, direct), comparable(plain, peer, direct))
+  same(await peer.tools(), await direct.tools())
+  if ('prompts' in direct.capabilities) same(await peer.prompts(), await direct.prompts())
   if ('resources' in direct.capabilities) {
-    assert.deepEqual(sorted(await peer.resources()), sorted(await direct.resources()))
-    assert.deepEqual(sorted(await peer.templates()), sorted(await direct.templates()))
+    same(await peer.resources(), await direct.resources())
+    same(await peer.templates(), await direct.templates())
   }
 }
 
@@ -123,7 +122,7 @@ for (const slug of ['every', 'everyhttp']) {
 
     test('progress of a long operation, in order', () =>
       use(async (direct, peer) => {
-        const run = async (one: Peer): Promise<unknown> => {
+        const run = async (one: Peer): Promise<{ steps: unknown[]; result: unknown }> => {
           const steps: unknown[] = []
           const args = { duration: 0.2, steps: 4 }
           const onProgress = (step: { progress: number; total?: number | undefined }): void =>
@@ -131,7 +130,14 @@ for (const slug of ['every', 'everyhttp']) {
           const result = await one.call('trigger-long-running-operation', args, { onProgress })
           return { steps, result: essence(result) }
         }
-        assert.deepEqual(await run(peer), await run(direct))
+        const [through, plain] = [await run(peer), await run(direct)]
+        assert.deepEqual(through.result, plain.result)
+        // The SDK forgets who waits for progress as soon as the answer is there, so its own last step may be missing.
+        const whole = [1, 2, 3, 4].map((step) => [step, 4])
+        for (const { steps } of [through, plain]) {
+          assert.ok(steps.length >= 3)
+          assert.deepEqual(steps, whole.slice(0, steps.length))
+        }
       }))
 
     test('its refusals are those of the server', () =>

@@ -98,12 +98,19 @@ function createStateful(): McpServer {
   server.registerTool('calls', { description: 'Tells how many calls have reached this process' }, () =>
     say(String(calls)),
   )
-  server.registerTool('log', { description: 'Logs a line of each of three levels' }, async (extra) => {
-    calls += 1
-    for (const level of ['debug', 'warning', 'error'] as const)
-      await server.sendLoggingMessage({ level, logger: 'stateful', data: `a line of ${level}` }, extra.sessionId)
-    return say('logged')
-  })
+  server.registerTool(
+    'log',
+    { description: 'Logs a line of each of three levels on the stream of its call, whatever level was asked for' },
+    async (extra) => {
+      calls += 1
+      for (const level of ['debug', 'warning', 'error'])
+        await extra.sendNotification({
+          method: 'notifications/message',
+          params: { level: level as 'debug', logger: 'stateful', data: `a line of ${level}` },
+        })
+      return say('logged')
+    },
+  )
   server.registerTool(
     'headers',
     { description: 'Tells the names and values of the request headers that reached it' },
