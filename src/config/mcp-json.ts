@@ -154,10 +154,18 @@ class Server {
     }
     const spec = this.#spec(this.#at)
     if (spec === null) return null
-    for (const { at, message } of faultsOfUpstream(spec))
-      this.#fault(this.#at.line, `${at.split('/').pop()} ${message}`)
+    for (const { at, message } of faultsOfUpstream(spec)) this.#faultOfRule(this.#at, at, message)
     this.#noteRest(this.#at)
     return this.#faults > 0 ? null : spec
+  }
+
+  /** A rule names a place of the specification, `/transport/headers/x`; here it is a line of the file. */
+  #faultOfRule(at: Mapping, pointer: string, message: string): void {
+    const [, , member = '', name = ''] = pointer.split('/')
+    const isUrl = member === 'urls'
+    const entry = isUrl ? URL_KEYS.map((key) => at.entries.get(key)).find((found) => found) : at.entries.get(member)
+    const inner = entry?.value.kind === 'map' ? entry.value.entries.get(name) : undefined
+    this.#fault(inner?.line ?? entry?.line ?? at.line, `${isUrl ? 'the URL' : name} ${message}`)
   }
 
   #spec(at: Mapping): UpstreamSpec | null {
