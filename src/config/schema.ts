@@ -163,7 +163,7 @@ export const SETTINGS = {
     stopMs: limit('stopMs', duration(SECOND, HOUR), 'How long a stopping gateway waits for calls in flight.'),
   },
   telemetry: {
-    logLevel: setting(choice('debug', 'info', 'warn', 'error', 'silent'), 'info', 'Least level of log lines.', {
+    logLevel: setting(choice('debug', 'info', 'warn', 'error', 'silent'), 'warn', 'Least level of log lines.', {
       usual: true,
       flag: 'logLevel',
     }),

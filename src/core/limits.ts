@@ -19,7 +19,7 @@ export const LIMITS = {
   queueMs: 45,
   maxStreams: 12_000,
   streamBufferBytes: 1024 * 1024, // Unsent bytes of a stream, beyond which its client is too slow and it is closed.
-  connectionsMax: 20_000,
+  connectionsMax: 16_000,
   backlog: 4096,
   // calls
   callMs: 60_000,
