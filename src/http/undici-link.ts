@@ -1,5 +1,5 @@
 // The first lane to upstreams: undici's Pool.dispatch, one request per connection at a time, HTTP/1.1 with keep-alive.
-// Pool.dispatch and not undici.request or fetch: those cost 1.5 and 3 times as much CPU (docs/decisions/0003-http-lanes.md).
+// Pool.dispatch and not undici.request or fetch: those cost 1.5 and 3 times as much CPU (docs/decisions/0003-first-lanes.md).
 // Absent on purpose: HTTP/2, pipelining, redirects, decompression, time-outs of undici's own (they fire half a second late).
 
 import { createRequire } from 'node:module'

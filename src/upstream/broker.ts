@@ -5,17 +5,18 @@
 import type { Reply } from '../core/call.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { Era, Revision, Secret, StdioTransport, UpstreamRow } from '../core/model.ts'
-import { jitter } from '../core/time.ts'
 import type { Children, ChildSpec } from '../ports/children.ts'
 import type { LinkKey, LinkTicket } from '../ports/control.ts'
 import type { Log } from '../ports/log.ts'
 import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
 import { type Greeting, greetHttp, greetStdio } from './handshake.ts'
+import { createHttpPeer, endSession, type HttpPeer } from './http-peer.ts'
 import { type ListenHandlers, type Listening, listenAsk, listenHttp, type NewsKind, newsKind } from './listen.ts'
-import { askHttp, createHttpPeer, endSession, type HttpPeer } from './mcp-http.ts'
+import { askHttp } from './mcp-http.ts'
 import { StdioPeer } from './mcp-stdio.ts'
 import { answerTo } from './notices.ts'
 import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
+import { Restarts } from './restarts.ts'
 
 export interface BrokerDeps extends PoolDeps {
   readonly children: Children
@@ -91,14 +92,6 @@ interface Opened {
   readonly stdio: StdioPeer | null
 }
 
-interface Rest {
-  failures: number
-  lastMs: number
-  nextMs: number
-}
-
-const SPREAD = 0.25
-const RESTS_MAX = 10_000
 const CLOSE_MS = 2_000
 
 function mapKey({ upstreamId, owner }: LinkKey): string {
@@ -126,14 +119,14 @@ class BrokerOf implements Broker {
   readonly #opened = new Map<string, Opened>()
   readonly #byOwner = new Map<string, Set<string>>()
   readonly #opening = new Map<string, Promise<Opened>>()
-  /** Children that failed: how often, and when they may be tried again. */
-  readonly #rests = new Map<string, Rest>()
+  readonly #restarts: Restarts
   readonly #ending = new Set<Promise<void>>()
   #generation = 0
   #isClosed = false
 
   constructor(deps: BrokerDeps) {
     this.#deps = deps
+    this.#restarts = new Restarts(deps)
     deps.children.onExit = (childId, upstreamId, owner, why) => this.#onExit(childId, { upstreamId, owner }, why)
   }
 
@@ -180,7 +173,7 @@ class BrokerOf implements Broker {
     for (const opened of [...this.#opened.values()]) {
       if (opened.key.upstreamId === upstreamId) this.#end(opened, true)
     }
-    for (const key of [...this.#rests.keys()]) if (key.startsWith(`${upstreamId}\n`)) this.#rests.delete(key)
+    this.#restarts.forget(mapKey({ upstreamId, owner: '' }))
     const behind = this.#behind.get(upstreamId)
     this.#behind.delete(upstreamId)
     if (behind?.pool) this.#later(behind.pool.close(CLOSE_MS))
@@ -351,7 +344,7 @@ class BrokerOf implements Broker {
   async #openStdio(behind: Behind, key: LinkKey, at: string, transport: StdioTransport): Promise<Opened> {
     const { children, version, limits, clock } = this.#deps
     const { row } = behind
-    this.#checkRest(at, row.slug)
+    this.#restarts.check(at, row.slug)
     const spec = this.#childSpec(row.slug, transport)
     let childId = ''
     let ended = ''
@@ -395,7 +388,7 @@ class BrokerOf implements Broker {
       const error = thrown instanceof NotProcessed ? thrown.error : (thrown as GatewayError)
       behind.isSilent = error.code === 'TIMEOUT' && !behind.isSilent
       // A gateway that is full says nothing against the child.
-      if (error.code !== 'UPSTREAM_BUSY') this.#failed(at)
+      if (error.code !== 'UPSTREAM_BUSY') this.#restarts.failed(at)
       throw error
     }
   }
@@ -434,31 +427,7 @@ class BrokerOf implements Broker {
     const opened = this.#opened.get(at)
     if (opened?.ticket.childId === childId) this.#forget(opened)
     // One that ends during its handshake is counted by whoever greets it.
-    if (!this.#opening.has(at)) this.#failed(at)
-  }
-
-  #failed(at: string): void {
-    const { clock, limits, random } = this.#deps
-    const nowMs = clock.now()
-    const rest = this.#rests.get(at) ?? { failures: 0, lastMs: 0, nextMs: 0 }
-    // Long after the last one it is no series any more.
-    if (nowMs - rest.lastMs > 2 * limits.childRestartMsMax) rest.failures = 0
-    const waitMs = Math.min(limits.retryMsBase * 2 ** Math.min(rest.failures, 30), limits.childRestartMsMax)
-    rest.failures += 1
-    rest.lastMs = nowMs
-    rest.nextMs = nowMs + jitter(waitMs, SPREAD, random())
-    this.#rests.delete(at)
-    this.#rests.set(at, rest)
-    if (this.#rests.size > RESTS_MAX) this.#rests.delete(this.#rests.keys().next().value!)
-  }
-
-  #checkRest(at: string, name: string): void {
-    const waitMs = (this.#rests.get(at)?.nextMs ?? 0) - this.#deps.clock.now()
-    if (waitMs <= 0) return
-    const retryAfterSeconds = Math.ceil(waitMs / 1000)
-    throw unavailable(name, `its process has ended; it is started again in ${retryAfterSeconds} s`, {
-      retryAfterSeconds,
-    })
+    if (!this.#opening.has(at)) this.#restarts.failed(at)
   }
 
   // --- use ------------------------------------------------------------------------------------------------------------

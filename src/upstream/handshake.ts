@@ -10,7 +10,8 @@ import { type Discovery, type Era, LEGACY_REVISIONS, MODERN_REVISIONS, type Revi
 import { isRecord, META } from '../mcp/classify.ts'
 import { encodeNotification } from '../mcp/jsonrpc.ts'
 import { type Ask, clientInfo, createWire, NotProcessed, named, type Wire } from './ask.ts'
-import { askHttp, type HttpPeer, openHttp, post, withoutVersion } from './mcp-http.ts'
+import { type HttpPeer, post, withoutVersion } from './http-peer.ts'
+import { askHttp, openHttp } from './mcp-http.ts'
 import type { StdioPeer } from './mcp-stdio.ts'
 
 /** What a server says of itself. */

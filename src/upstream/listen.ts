@@ -9,7 +9,7 @@ import { type Incoming, readIncoming } from '../mcp/jsonrpc.ts'
 import { type SseEvent, SseReader } from '../mcp/sse.ts'
 import { type Ask, encodeAsk } from './ask.ts'
 import type { Greeting } from './handshake.ts'
-import { type HttpPeer, headersOf, post } from './mcp-http.ts'
+import { type HttpPeer, headersOf, post } from './http-peer.ts'
 import { answerTo } from './notices.ts'
 
 export type NewsKind = 'tools' | 'prompts' | 'resources'

@@ -23,7 +23,8 @@ import { LIMITS, type Limits } from '../core/limits.ts'
 import { createGuard } from '../http/guard.ts'
 import { createLink } from '../http/undici-link.ts'
 import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed } from './ask.ts'
-import { askHttp, createHttpPeer, type HttpPeer, openHttp } from './mcp-http.ts'
+import { createHttpPeer, type HttpPeer } from './http-peer.ts'
+import { askHttp, openHttp } from './mcp-http.ts'
 
 const BOUNDS: Limits = {
   ...LIMITS,

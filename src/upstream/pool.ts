@@ -8,7 +8,7 @@ import type { Clock } from '../core/time.ts'
 import { checkUrl, createGuard } from '../http/guard.ts'
 import type { CreateLink, Link } from '../http/link.ts'
 import { Breaker } from './breaker.ts'
-import type { HttpPeer } from './mcp-http.ts'
+import type { HttpPeer } from './http-peer.ts'
 
 export interface Target {
   /** As configured: sessions are pinned to it. */

@@ -41,7 +41,7 @@ interface Setup {
 
 function setUp(
   t: TestContext,
-  tickets: (key: LinkKey, count: number) => Partial<LinkTicket> = () => ({}),
+  tickets: (key: LinkKey, count: number) => Partial<LinkTicket> | Promise<Partial<LinkTicket>> = () => ({}),
   connect: (childId: string) => FakeChannel = () => createFakeChannel(),
   limits: Partial<Limits> = {},
 ): Setup {
@@ -57,7 +57,7 @@ function setUp(
     control: {
       openLink: async (key) => {
         opened.push(key.owner)
-        return { ...TICKET, generation: opened.length, ...tickets(key, opened.length) }
+        return { ...TICKET, generation: opened.length, ...(await tickets(key, opened.length)) }
       },
       staleLink: (key, generation, why) => stale.push(`${key.owner} ${generation} ${why}`),
       reportUpstream: (_id, ok, code) => reports.push([ok, code]),
@@ -333,6 +333,21 @@ test('stdio: a child that ended before we reached it is asked for again, once', 
   const view = makeView([], { stateful: true }, { transport: { kind: 'stdio', command: 'x' } })
   await upstreams.send(out(view), makeCall('tools/call'))
   assert.deepEqual([opened.length, stale, attempts], [2, ['caller-1 1 closed'], 2])
+})
+
+test('a link that takes too long to open fails the call in its own time, or when it is cancelled', async (t) => {
+  const upstream = await serve(t, ok)
+  const opening = Promise.withResolvers<void>()
+  const { upstreams } = setUp(t, () => opening.promise.then(() => ({ sessionId: 's', url: upstream.url })))
+  const view = makeView([upstream.url], { stateful: true })
+  assert.equal(await code(upstreams.send(out(view, { callMs: 30 }), makeCall('tools/call'))), 'TIMEOUT')
+  const call = makeCall('tools/call')
+  const cancelled = code(upstreams.send(out(view), call))
+  call.cancel.cancel('client')
+  assert.equal(await cancelled, 'CANCELLED')
+  opening.resolve()
+  await upstreams.send(out(view), makeCall('tools/call'))
+  assert.equal(upstream.requests.length, 1)
 })
 
 test('the log level of a link is set once, to the lowest that is wanted', async (t) => {

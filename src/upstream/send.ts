@@ -8,8 +8,10 @@ import type { ChildConnector } from '../ports/children.ts'
 import type { Control, LinkTicket } from '../ports/control.ts'
 import type { Log } from '../ports/log.ts'
 import { type Ask, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
-import { askHttp, createHttpPeer, type HttpPeer } from './mcp-http.ts'
+import { createHttpPeer, type HttpPeer } from './http-peer.ts'
+import { askHttp } from './mcp-http.ts'
 import { StdioPeer } from './mcp-stdio.ts'
+import { cancelError } from './notices.ts'
 import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
 import type { Outgoing, Upstreams } from './upstream.ts'
 
@@ -67,6 +69,20 @@ export function ownerOf(view: UpstreamView, call: Call): string {
   // What a server may ask the client is declared when a session is opened: clients that can answer get one of their own.
   const asksBack = client.sampling || client.elicitation || client.roots
   return view.isolation === 'session' || (!isChosen && asksBack) ? session.key : caller.id
+}
+
+/** A link may take longer to open than a call may wait; it is there for the next one then. */
+function inTime<T>(opening: Promise<T>, { callMs, call }: Ask): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const late = (): void => reject(new GatewayError('TIMEOUT', `No link to the upstream within ${callMs} ms`))
+    const timer = setTimeout(late, callMs)
+    const forget = call!.cancel.onCancel((reason) => reject(cancelError(reason, callMs)))
+    const done = (): void => {
+      clearTimeout(timer)
+      forget()
+    }
+    opening.finally(done).then(resolve, reject)
+  })
 }
 
 class UpstreamLinks implements Upstreams {
@@ -256,7 +272,7 @@ class UpstreamLinks implements Upstreams {
 
   async #askLinked(entry: Entry, ask: Ask, owner: string): Promise<Reply> {
     for (let attempt = 1; ; attempt += 1) {
-      const link = this.#cached(entry, owner) ?? (await this.#open(entry, owner))
+      const link = this.#cached(entry, owner) ?? (await inTime(this.#open(entry, owner), ask))
       try {
         if (link.ticket.logging) await this.#setLevel(link, ask.call!)
         return await this.#askLink(entry, link, ask)
