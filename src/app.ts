@@ -11,18 +11,19 @@ import { serveControl } from './adapters/control-workers.ts'
 import { openDataDirectory } from './adapters/data-directory.ts'
 import { lockData } from './adapters/data-lock.ts'
 import { createFeedSender } from './adapters/feed-workers.ts'
+import { createSqliteStore } from './adapters/store-sqlite.ts'
 import { readBaseEnvironment } from './config/environment.ts'
 import type { Config } from './config/load.ts'
 import { GatewayError } from './core/errors.ts'
 import type { Limits } from './core/limits.ts'
 import type { UpstreamState } from './core/model.ts'
 import type { Clock } from './core/time.ts'
-import { createDataPlane } from './data-plane.ts'
+import type { createDataPlane } from './data-plane.ts'
 import { createNodeServer } from './http/node-exchange.ts'
 import { createSealer } from './mcp/seal.ts'
 import type { Log } from './ports/log.ts'
 import type { FileRows, NewUpstream } from './ports/store.ts'
-import { createPrimary, type Primary } from './primary.ts'
+import type { Primary } from './primary.ts'
 import { createSupervisor, openFilesShortage, type Supervisor, workersAuto } from './supervisor.ts'
 import { restSocketPath, type StartMessage } from './worker-start.ts'
 
@@ -91,6 +92,20 @@ export async function startGateway(options: StartOptions): Promise<Running> {
   try {
     const directory = openDataDirectory(config.store.data)
     const secretKey = directory.secretKey()
+    const sealer = createSealer([{ id: 1, key: secretKey }])
+    const opening = createSqliteStore({
+      path: directory.storePath,
+      clock,
+      log,
+      sealing: { encrypt: (plain) => sealer.seal('store', plain), decrypt: (text) => sealer.open('store', text) },
+    })
+    closers.push(async () => (await opening.catch(() => null))?.close())
+    opening.catch(() => {}) // it is awaited below
+    // While the store's thread opens it, this one loads the rest; a primary with workers needs no data plane.
+    const [{ createPrimary }, plane] = await Promise.all([
+      import('./primary.ts'),
+      workers === 1 ? import('./data-plane.ts') : null,
+    ])
     const isTls = config.server.tls !== null
     const ca = access.caBundle === null ? null : readFileSync(access.caBundle, 'utf8')
     const port = server.port === 0 ? await freePort(server.host) : server.port
@@ -103,8 +118,9 @@ export async function startGateway(options: StartOptions): Promise<Running> {
       config,
       publicUrl,
       directory,
+      store: await opening,
       rows: [options.rows, { origin: 'demo', upstreams: demo?.upstreams ?? [], virtualServers: [], tokens: [] }],
-      sealer: createSealer([{ id: 1, key: secretKey }]),
+      sealer,
       baseEnv: readBaseEnvironment(),
       ca,
       workers: () => supervisor?.workers().length ?? 1,
@@ -123,7 +139,7 @@ export async function startGateway(options: StartOptions): Promise<Running> {
       version,
       runPath: directory.runPath,
     }
-    if (workers === 1) closers.push(await serveHere(primary, start, log))
+    if (plane !== null) closers.push(await serveHere(plane.createDataPlane, primary, start, log))
     else supervisor = await serveByWorkers(primary, start, workers, log, closers)
     directory.announce(publicUrl)
     closers.push(() => directory.withdraw())
@@ -160,9 +176,14 @@ function runningOf(options: StartOptions, primary: Primary, url: string, closeAl
 }
 
 /** The data plane in this process. */
-async function serveHere(primary: Primary, start: StartMessage, log: Log): Promise<() => Promise<void>> {
+async function serveHere(
+  create: typeof createDataPlane,
+  primary: Primary,
+  start: StartMessage,
+  log: Log,
+): Promise<() => Promise<void>> {
   const { config } = start
-  const plane = createDataPlane({
+  const plane = create({
     config,
     publicUrl: start.publicUrl,
     holder: primary.holder,

@@ -6,7 +6,6 @@ import { type Authenticator, createAuthenticator } from './access/authenticate.t
 import { createCallers } from './access/callers.ts'
 import { createPrimaryBus, type PrimaryBus } from './adapters/bus-workers.ts'
 import type { DataDirectory } from './adapters/data-directory.ts'
-import { createSqliteStore } from './adapters/store-sqlite.ts'
 import type { Config } from './config/load.ts'
 import { createSecretResolver } from './config/secrets.ts'
 import { createDiscoverer, type Discoverer } from './control/discover.ts'
@@ -29,6 +28,8 @@ export interface PrimaryDeps {
   readonly config: Config
   readonly publicUrl: string
   readonly directory: DataDirectory
+  /** Closed by whoever opened it, after the primary. */
+  readonly store: Store
   /** What the files and --demo want: each origin's rows are made equal to these. */
   readonly rows: readonly FileRows[]
   readonly sealer: Sealer
@@ -75,15 +76,9 @@ async function firstToken(store: Store, directory: DataDirectory): Promise<strin
 }
 
 export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
-  const { config, directory, sealer, clock, log } = deps
+  const { config, directory, store, sealer, clock, log } = deps
   const { limits } = config
   const onFault = (error: unknown): void => log.error('primary.fault', { error })
-  const store = await createSqliteStore({
-    path: directory.storePath,
-    clock,
-    log,
-    sealing: { encrypt: (plain) => sealer.seal('store', plain), decrypt: (text) => sealer.open('store', text) },
-  })
   for (const rows of deps.rows) await store.applyFile(rows)
   const token = config.access.open ? null : await firstToken(store, directory)
 
@@ -185,7 +180,6 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
       await children.close()
       await sessionEnds.close()
       await callers.close()
-      await store.close()
     },
   }
 }
