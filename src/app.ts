@@ -42,7 +42,7 @@ export interface StartOptions {
 export interface UpstreamSummary {
   readonly slug: string
   readonly state: UpstreamState['state']
-  readonly era: string | null
+  readonly revision: string | null
   readonly tools: number
   readonly prompts: number
   readonly resources: number
@@ -318,7 +318,7 @@ async function summarize(primary: Primary, readyMs: number): Promise<UpstreamSum
       return {
         slug,
         state: state.state,
-        era: part?.upstream.discovery?.era ?? null,
+        revision: part?.upstream.discovery?.revision ?? null,
         tools: count('tool'),
         prompts: count('prompt'),
         resources: count('resource') + count('template'),

@@ -5,7 +5,7 @@ import { type Cli, type CommonOptions, printJson, speaksToGateway, target } from
 import { askAll } from './gateway.ts'
 import type { UpstreamShape } from './shapes.ts'
 import { paint, styleOfState, table } from './terminal.ts'
-import { placeOf, stateTrouble } from './upstream-text.ts'
+import { type Counts, placeOf, resourcesOf, stateTrouble } from './upstream-text.ts'
 
 export function listCommand(command: Command, cli: Cli): void {
   speaksToGateway(command).action(async (options: CommonOptions) => {
@@ -18,8 +18,10 @@ export function listCommand(command: Command, cli: Cli): void {
 }
 
 function listText(cli: Cli, upstreams: readonly UpstreamShape[]): string {
-  const number = (what: 'tools' | 'prompts' | 'resources') => (upstream: UpstreamShape) =>
-    String(upstream.discovery?.counts?.[what] ?? '-')
+  const number = (of: (counts: Counts) => number) => (upstream: UpstreamShape) => {
+    const counts = upstream.discovery?.counts
+    return counts === undefined ? '-' : String(of(counts))
+  }
   const rows = table(cli.terminal, upstreams, [
     { title: 'UPSTREAM', value: (upstream) => upstream.slug, style: () => 'bold' },
     {
@@ -28,9 +30,9 @@ function listText(cli: Cli, upstreams: readonly UpstreamShape[]): string {
       style: ({ state }) => styleOfState(state.state),
     },
     { title: 'REVISION', value: (upstream) => upstream.discovery?.revision ?? '-' },
-    { title: 'TOOLS', value: number('tools'), right: true },
-    { title: 'PROMPTS', value: number('prompts'), right: true },
-    { title: 'RESOURCES', value: number('resources'), right: true },
+    { title: 'TOOLS', value: number(({ tools }) => tools), right: true },
+    { title: 'PROMPTS', value: number(({ prompts }) => prompts), right: true },
+    { title: 'RESOURCES', value: number(resourcesOf), right: true },
     { title: 'AT', value: placeOf },
   ])
   const troubles = upstreams

@@ -1,7 +1,8 @@
-// Who listens on a TCP port of this machine: "node (pid 4711)". Linux only, by /proc, and only what this user may see;
+// Who listens on a TCP port of this machine: "node server.js (pid 4711)". Linux only, by /proc, and only what this user may see;
 // null anywhere else, as an answer here is a kindness and never needed.
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { basename } from 'node:path'
 
 const LISTEN = '0A'
 
@@ -52,9 +53,14 @@ function linkOf(path: string): string {
   }
 }
 
+const COMMAND_CHARS = 60
+
+/** `node bin/server.js --port 80`: what was typed, as node calls all its processes the same. */
 function commandOf(pid: string): string {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
+    const [program = '', ...args] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    const line = [basename(program), ...args].join(' ').trim()
+    return line.length > COMMAND_CHARS ? `${line.slice(0, COMMAND_CHARS)}…` : line
   } catch {
     return 'a process'
   }

@@ -40,12 +40,21 @@ function running(upstreams: readonly UpstreamSummary[], token: string | null = '
 }
 
 const upstream = (slug: string, more: Partial<UpstreamSummary> = {}): UpstreamSummary => ({
-  ...{ slug, state: 'ready', era: 'modern', tools: 3, prompts: 1, resources: 0, message: null, nextRetryMs: null },
+  ...{
+    slug,
+    state: 'ready',
+    revision: '2026-07-28',
+    tools: 3,
+    prompts: 1,
+    resources: 0,
+    message: null,
+    nextRetryMs: null,
+  },
   ...more,
 })
 
 test('says where it is at once, then how the upstreams are, and one line that calls a tool', async () => {
-  const down = { state: 'down', era: null, message: 'connect ECONNREFUSED\n\u001b[2J', nextRetryMs: NOW + 2_000 }
+  const down = { state: 'down', revision: null, message: 'connect ECONNREFUSED\n\u001b[2J', nextRetryMs: NOW + 2_000 }
   const { exit, out } = await up(['--demo'], async () => running([upstream('demo'), upstream('weather', down)]))
   assert.equal(exit, 0)
   assert.equal(
@@ -55,7 +64,7 @@ test('says where it is at once, then how the upstreams are, and one line that ca
   endpoint  http://127.0.0.1:4444/mcp
   token     mgw_a_b
 
-  ready  demo     modern  3 tools, 1 prompt
+  ready  demo     2026-07-28  3 tools, 1 prompt
   down   weather  connect ECONNREFUSED \\u001b[2J; next try in 2 s
 
 Try it:

@@ -28,7 +28,7 @@ export interface UpFlags {
 export interface UpstreamSummary {
   readonly slug: string
   readonly state: string
-  readonly era: string | null
+  readonly revision: string | null
   readonly tools: number
   readonly prompts: number
   readonly resources: number
@@ -70,7 +70,7 @@ export function upCommand(command: Command, cli: Cli, start: Start): void {
       } catch (error) {
         throw startFailure(cli, error)
       }
-      const ignoreSignals = stopOnSignals(running)
+      const ignoreSignals = stopOnSignals(cli, running)
       try {
         await Promise.race([report(cli, flags, running), running.stopped])
         const exit = await running.stopped
@@ -89,6 +89,14 @@ function startFailure(cli: Cli, error: unknown): unknown {
     for (const fault of faults) cli.terminal.err(`${oneLine(`${fault.at}: ${fault.message}`)}\n`)
     if (faults.length > 0) return new Failure(EXIT.usage, error.code, `${faults.length} to correct`, null)
     return new Failure(EXIT.usage, error.code, error.message, error.entry.hint)
+  }
+  if (error instanceof GatewayError && error.code === 'CONFLICT' && error.options.data?.pid !== undefined) {
+    return new Failure(
+      EXIT.failure,
+      error.code,
+      error.message,
+      'The other commands speak to it as it is: mcp-gateway list',
+    )
   }
   const { code, port } = (error ?? {}) as { code?: unknown; port?: unknown }
   if (code === 'EADDRINUSE' && typeof port === 'number') {
@@ -118,13 +126,14 @@ const SECOND_SIGNAL_MS = 1_000
  * The first SIGINT or SIGTERM drains, a second one ends at once. Within a second it is the same one again: a terminal
  * signals the whole group, and npm and the launcher pass on what they get.
  */
-function stopOnSignals(running: Running): () => void {
+function stopOnSignals(cli: Cli, running: Running): () => void {
   let firstMs: number | null = null
   const onSignal = (): void => {
     if (firstMs === null) {
-      firstMs = Date.now()
+      firstMs = cli.now()
+      if (cli.terminal.live) cli.terminal.err('\nStopping: no new calls, the running ones end first.\n')
       void running.stop()
-    } else if (Date.now() - firstMs >= SECOND_SIGNAL_MS) process.exit(EXIT.failure)
+    } else if (cli.now() - firstMs >= SECOND_SIGNAL_MS) process.exit(EXIT.failure)
   }
   // With several workers a SIGHUP replaces them (supervisor.ts); without, it is the end of the terminal.
   const signals = ['SIGINT', 'SIGTERM', ...(process.listenerCount('SIGHUP') === 0 ? ['SIGHUP'] : [])]
@@ -167,7 +176,7 @@ function upstreamLine(cli: Cli, upstream: UpstreamSummary, width: number): strin
   const slug = upstream.slug.padEnd(width)
   const what =
     upstream.state === 'ready'
-      ? `${upstream.era}  ${offersOf(upstream)}`
+      ? `${upstream.revision}  ${offersOf(upstream)}`
       : troubleOf(null, upstream.message, upstream.nextRetryMs, cli.now())
   const room = terminal.columns === null ? Number.POSITIVE_INFINITY : Math.max(20, terminal.columns - width - 11)
   return `  ${state}  ${slug}  ${cut(what, room)}\n`

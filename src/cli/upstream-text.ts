@@ -14,13 +14,21 @@ function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
 }
 
-/** `3 tools, 1 prompt`, without what is zero. */
-export function offersOf(counts: {
+export interface Counts {
   readonly tools: number
   readonly prompts: number
   readonly resources: number
-}): string {
-  const parts = [count(counts.tools, 'tool'), count(counts.prompts, 'prompt'), count(counts.resources, 'resource')]
+  readonly templates?: number
+}
+
+/** Resources and templates together: a person asks what can be read. */
+export function resourcesOf(counts: Counts): number {
+  return counts.resources + (counts.templates ?? 0)
+}
+
+/** `3 tools, 1 prompt`, without what is zero. */
+export function offersOf(counts: Counts): string {
+  const parts = [count(counts.tools, 'tool'), count(counts.prompts, 'prompt'), count(resourcesOf(counts), 'resource')]
   return parts.filter((part) => !part.startsWith('0 ')).join(', ') || 'offers nothing'
 }
 
