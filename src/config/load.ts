@@ -76,8 +76,9 @@ export async function loadConfig(sources: ConfigSources): Promise<LoadedConfig> 
   const loader = new Loader(sources)
   const file = sources.file === undefined ? null : await loader.readFile(sources.file)
   const config = loader.settings(file)
-  const rows = loader.rows(file)
-  if (sources.mcpJson !== undefined) await loader.addMcpJson(sources.mcpJson, rows.upstreams)
+  const own = loader.rows(file)
+  const imported = sources.mcpJson === undefined ? [] : await loader.readMcpJson(sources.mcpJson, own.upstreams)
+  const rows = { ...own, upstreams: [...own.upstreams, ...imported] }
   loader.noteUnknownVariables()
   return { config, rows, faults: inOrder(loader.faults), notes: loader.notes }
 }
@@ -141,23 +142,20 @@ class Loader {
     return { path, document, values: GATEWAY_FILE.read(document, reading) ?? null }
   }
 
-  async addMcpJson({ path, text }: ConfigText, upstreams: readonly NewUpstream[]): Promise<void> {
-    const folder = this.#folderOf(path)
-    const taken = new Map(upstreams.map(({ slug, originRef }) => [slug, originRef]))
-    await this.#parse(path, text, async () => {
+  /** Upstreams of a client's file; `others` are those that are there already. */
+  async readMcpJson({ path, text }: ConfigText, others: readonly NewUpstream[]): Promise<NewUpstream[]> {
+    const taken = new Map(others.map(({ slug, originRef }) => [slug, originRef]))
+    const fault = this.#reportIn(path)
+    const note = (line: number, message: string): void => void this.notes.push({ at: `${path}:${line}`, message })
+    const options = { folder: this.#folderOf(path), home: this.#home, sources: this.#secrets, fault, note }
+    const found = await this.#parse(path, text, async () => {
       const { readMcpJson } = await import('./mcp-json.ts')
-      const note = (line: number, message: string): void => void this.notes.push({ at: `${path}:${line}`, message })
-      const fault = this.#reportIn(path)
-      for (const { slug, spec, line } of readMcpJson(text, {
-        folder,
-        home: this.#home,
-        sources: this.#secrets,
-        fault,
-        note,
-      })) {
-        if (taken.has(slug)) fault(line, `the upstream "${slug}" stands in ${taken.get(slug)} already`)
-        else (upstreams as NewUpstream[]).push({ slug, spec, origin: 'file', originRef: `${path}:${line}` })
-      }
+      return readMcpJson(text, options)
+    })
+    return (found ?? []).flatMap(({ slug, spec, line }) => {
+      if (!taken.has(slug)) return [{ slug, spec, origin: 'file' as const, originRef: `${path}:${line}` }]
+      fault(line, `the upstream "${slug}" stands in ${taken.get(slug)} already`)
+      return []
     })
   }
 
