@@ -233,6 +233,7 @@ const FAULTS: [name: string, given: Given, faults: string[]][] = [
       'gateway.yaml:4: server.host must be a host name or address, not "a b"',
       'gateway.yaml:5: upstream is not known; did you mean "upstreams"?',
       'gateway.yaml:7: upstreams.A_B must be named by a-z, 0-9 and inner hyphens, at most 24 characters',
+      'gateway.yaml:8: upstreams.a.urll is not known; did you mean "url"?',
       'gateway.yaml:8: upstreams.a must have exactly one of "url", "urls", "command", not 0',
       'gateway.yaml:9: upstreams.b must have exactly one of "url", "urls", "command", not 2',
       'gateway.yaml:12: upstreams.c.url must be a URL with http or https, not "ftp://x"',

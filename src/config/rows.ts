@@ -29,6 +29,7 @@ import {
   values,
   yesOrNo,
 } from './shape.ts'
+import { suggest } from './suggest.ts'
 
 const SLUGS = {
   noun: 'a-z, 0-9 and inner hyphens, at most 24 characters',
@@ -150,6 +151,8 @@ function readText(file: string, at: Located, reading: Reading): string | undefin
   }
 }
 
+const UPSTREAM_KEYS = [httpUpstream, stdioUpstream].flatMap(({ schema }) => Object.keys(schema.properties ?? {}))
+
 export const UPSTREAM: Shape<UpstreamSpec> = {
   noun: 'an upstream',
   schema: {
@@ -162,8 +165,14 @@ export const UPSTREAM: Shape<UpstreamSpec> = {
   read(at, reading) {
     if (at.kind !== 'map') return fault(reading, at.line, 'must be an upstream: a map with "url", "urls" or "command"')
     const kinds = ['url', 'urls', 'command'].filter((key) => at.entries.has(key))
-    if (kinds.length !== 1)
+    if (kinds.length !== 1) {
+      // Which kind is meant does not show, but a key of neither kind is a fault in any case.
+      for (const [key, entry] of at.entries) {
+        if (!UPSTREAM_KEYS.includes(key))
+          fault(below(reading, key), entry.line, `is not known${suggest(key, UPSTREAM_KEYS)}`)
+      }
       return fault(reading, at.line, `must have exactly one of "url", "urls", "command", not ${kinds.length}`)
+    }
     const spec = kinds[0] === 'command' ? stdioSpec(at, reading) : httpSpec(at, reading)
     if (spec === undefined) return undefined
     const faults = faultsOfUpstream(spec)
