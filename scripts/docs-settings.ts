@@ -17,7 +17,7 @@ there. In the file a setting stands in its section:
 \`\`\`yaml
 # yaml-language-server: $schema=gateway.schema.json
 version: 1
-server: { port: 4444, workers: auto }
+server: { workers: auto, publicUrl: https://mcp.example.com }
 access: { jwt: { secret: { env: JWT_SECRET }, issuer: https://login.example.com } }
 limits: { callMs: 2m, bodyBytes: 16MiB }
 \`\`\`
@@ -26,8 +26,51 @@ Times are \`500ms\`, \`30s\`, \`5m\`, \`1h\`, \`7d\` or plain milliseconds; size
 A secret stands in a file only as \`{env: NAME}\` or \`{file: PATH}\`, with an optional \`prefix: "Bearer "\`. Relative paths
 begin at the folder of their file, \`~/\` is the home directory. Unknown keys are faults, and all faults are named at once.
 
-\`gateway.schema.json\` beside this file is the JSON Schema of the whole file, with its \`upstreams\`, \`virtualServers\` and
-\`tokens\`.
+\`gateway.schema.json\` beside this file is the JSON Schema of the whole file.
+
+## Rows of a file
+
+Beside its settings a file may hold upstreams, virtual servers and tokens, under the names that the REST API has. The
+file wins for its own rows: others cannot change them, taking one out of the file deletes it, and rows that came by the
+API are never touched. A clash of names refuses the whole file, with every clash named.
+
+\`\`\`yaml
+version: 1
+upstreams:
+  github: # its tools are called github-…
+    url: https://api.example.com/mcp # or urls: [several, of, one, server]
+    headers: { Authorization: { env: GITHUB_TOKEN, prefix: "Bearer " } }
+    validate: both # off, arguments, results or both
+    refreshMs: 1m
+    tools:
+      delete_repo: { hide: true }
+      search: { name: find, fixed: { org: acme } } # callers neither see nor send org
+  files:
+    command: npx
+    args: [-y, "@modelcontextprotocol/server-filesystem", .]
+    cwd: ./data
+    env: { LOG_LEVEL: info, API_KEY: { file: ./key } }
+    memoryBytes: 512MiB
+virtualServers:
+  dev: # reached at /servers/dev/mcp
+    title: Development
+    members: # tools by their upstream's own names
+      - { upstream: github, tools: ["list_*", search] }
+      - { upstream: files }
+tokens:
+  - { name: ci, env: CI_TOKEN, rights: [use], expiresAt: 2027-01-31 }
+\`\`\`
+
+A value of \`headers\` or \`env\` may stand in clear unless its name tells of a secret (token, API key, password and so on).
+A token is the text that \`mcp-gateway token create\` printed, by \`env\` or \`file\`, or its SHA-256 as \`hash\`.
+
+## Files of clients
+
+\`--mcp-json FILE\` takes the configuration of a client as it is: \`mcpServers\` of Claude Desktop, Claude Code, Cursor,
+Windsurf, Gemini CLI and others, \`servers\` of VS Code. Comments and trailing commas are allowed; \`\${NAME}\`,
+\`\${NAME:-default}\`, \`\${env:NAME}\`, \`\${userHome}\`, \`\${workspaceFolder}\` and \`\${file:PATH}\` are expanded. Names become
+slugs (\`Brave Search\` is \`brave-search\`), \`disabled: true\` is kept, and servers of type \`sse\` are taken in but
+switched off, since that transport is not supported yet. \`\${input:ID}\` is a fault: a gateway cannot ask.
 `
 
 export function settingsReference(): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -398,4 +398,12 @@ test('a file that cannot be read is CONFIG_INVALID', () => {
       (error: GatewayError) => error.code === 'CONFIG_INVALID' && error.options.faults?.[0]?.at === path,
     )
   assert.equal(readConfigFile(join(root, 'token')).text, `${TOKEN}\n`)
+})
+
+test('the examples of docs/settings.md load', async () => {
+  const text = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'settings.md'), 'utf8')
+  const examples = [...text.matchAll(/```yaml\n(.*?)```/gs)].map(([, yaml]) => yaml!)
+  assert.ok(examples.length >= 2)
+  const env = { GITHUB_TOKEN: 'x', CI_TOKEN: TOKEN, JWT_SECRET: 'j'.repeat(32) }
+  for (const yaml of examples) assert.deepEqual(await faultsOf({ yaml, env }), [])
 })

@@ -41,7 +41,7 @@ function faultsOfHttp(transport: HttpTransport): Fault[] {
   const faults: Fault[] = []
   for (const [at, text] of transport.urls.entries()) {
     const why = faultOfUrl(text)
-    if (why !== null) faults.push({ at: `/transport/urls/${at}`, message: `The URL of the upstream ${why}` })
+    if (why !== null) faults.push({ at: `/transport/urls/${at}`, message: why })
   }
   const seen = new Set<string>()
   for (const [name, value] of Object.entries(transport.headers ?? {})) {
