@@ -7,15 +7,29 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
 import { Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
-import type { Limits } from '../core/limits.ts'
 import type { EventStream, Exchange, ExchangeHandler } from './exchange.ts'
+import {
+  addressOf,
+  append,
+  EMPTY,
+  EVENT_STREAM,
+  endedEarly,
+  isSecure,
+  JOIN_BYTES_MAX,
+  type Lane,
+  type LaneLimits,
+  linger,
+  type OpenConnection,
+  refuseRaw,
+  tooLarge,
+  tooSlow,
+} from './lane.ts'
 import { PROBLEM_TYPE, problemText } from './problem.ts'
-import { createProxies, type Proxies, plainAddress } from './proxies.ts'
+import { createProxies } from './proxies.ts'
 
 // Not by import: that reads every export, and three of node:http's load the whole of node's own undici (40 ms of a start).
-const { createServer: createHttpServer, STATUS_CODES } = process.getBuiltinModule('node:http')
+const { createServer: createHttpServer } = process.getBuiltinModule('node:http')
 
 export interface TlsTexts {
   /** PEM texts. */
@@ -26,17 +40,7 @@ export interface TlsTexts {
 export interface NodeServerOptions {
   /** Must answer every exchange and must not throw. */
   readonly handler: ExchangeHandler
-  readonly limits: Pick<
-    Limits,
-    | 'headerBytes'
-    | 'headerCount'
-    | 'headersMs'
-    | 'requestMs'
-    | 'keepAliveMs'
-    | 'connectionsMax'
-    | 'lingerMs'
-    | 'unreadBodyBytes'
-  >
+  readonly limits: LaneLimits
   readonly trustedProxies: readonly string[]
   readonly tls?: TlsTexts
   readonly log: { warn(event: string, fields?: Readonly<Record<string, unknown>>): void }
@@ -54,41 +58,45 @@ export interface NodeServer {
   readonly connections: number
 }
 
-type LaneLimits = NodeServerOptions['limits']
-
-/** What all exchanges of one server share. */
-interface Lane {
-  readonly handler: ExchangeHandler
-  readonly limits: LaneLimits
-  readonly proxies: Proxies
-  draining: boolean
-  /** Connections on which requests can come. */
-  readonly open: Set<Carrier>
-}
-
 /** What we know of a connection, kept on its socket. */
-interface Connection {
-  latest: NodeExchange | null
+class Connection implements OpenConnection {
+  latest: NodeExchange | null = null
   /** Exchanges that want to hear that the client went away. */
-  watching: Set<NodeExchange> | null
+  watching: Set<NodeExchange> | null = null
   /** Nothing more is answered on it: a refusal has been written, or its last reply. */
-  closing: boolean
+  closing = false
+  readonly #socket: Duplex
+
+  constructor(socket: Duplex) {
+    this.#socket = socket
+  }
+
+  get isIdle(): boolean {
+    return this.latest === null || this.latest.isFinished
+  }
+
+  get isLeaving(): boolean {
+    return this.latest?.isLeaving === true
+  }
+
+  closeAfterReply(): void {
+    this.latest?.closeAfterReply()
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  /** The client has gone. */
+  gone(): void {
+    const { watching } = this
+    this.watching = null
+    if (watching !== null) for (const exchange of watching) exchange.abort()
+  }
 }
 
 const CONNECTION = Symbol('connection')
 type Carrier = Duplex & { [CONNECTION]?: Connection }
-
-const EMPTY = Buffer.alloc(0)
-/** Up to here a reply leaves as one string with its head: one write instead of a gathered one, 5 µs less. */
-const JOIN_BYTES_MAX = 12 * 1024
-const EVENT_STREAM = [
-  'Content-Type',
-  'text/event-stream',
-  'Cache-Control',
-  'no-cache, no-transform',
-  'X-Accel-Buffering',
-  'no',
-]
 
 // --- repeated headers --------------------------------------------------------------------------------------------------
 
@@ -218,23 +226,11 @@ class NodeExchange implements Exchange {
   }
 
   get address(): string {
-    const peer = this.#request.socket.remoteAddress ?? ''
-    const { proxies } = this.#lane
-    return proxies.isTrusted(peer) ? proxies.clientOf(peer, this.headers['x-forwarded-for']) : plainAddress(peer)
+    return addressOf(this.#lane, this.#request.socket, this.headers)
   }
 
   get secure(): boolean {
-    const socket = this.#request.socket as Partial<TLSSocket>
-    const proto = this.headers['x-forwarded-proto']
-    if (proto === undefined || !this.#lane.proxies.isTrusted(socket.remoteAddress ?? ''))
-      return socket.encrypted === true
-    // The last one is what the proxy next to us says.
-    return (
-      proto
-        .slice(proto.lastIndexOf(',') + 1)
-        .trim()
-        .toLowerCase() === 'https'
-    )
+    return isSecure(this.#lane, this.#request.socket, this.headers)
   }
 
   /** The request has come in whole, or never will. */
@@ -425,32 +421,6 @@ function pathStart(target: string): number {
   return slash < 0 ? target.length : authority + 3 + slash
 }
 
-function linger(socket: Socket, ms: number): void {
-  socket.end()
-  const timer = setTimeout(() => socket.destroy(), ms)
-  socket.once('close', () => clearTimeout(timer))
-}
-
-/** Copies `chunk` behind the first `used` bytes; doubles the room, so that a body of one-byte chunks stays cheap. */
-function append(store: Buffer, used: number, chunk: Buffer, bytesMax: number): Buffer {
-  const needed = used + chunk.length
-  let room = store
-  if (needed > store.length) {
-    room = Buffer.allocUnsafe(Math.max(needed, Math.min(bytesMax, Math.max(16 * 1024, store.length * 2))))
-    store.copy(room, 0, 0, used)
-  }
-  chunk.copy(room, used)
-  return room
-}
-
-function tooLarge(bytesMax: number): GatewayError {
-  return new GatewayError('TOO_LARGE', `The body is larger than ${bytesMax} bytes`)
-}
-
-function endedEarly(): GatewayError {
-  return new GatewayError('INVALID_REQUEST', 'The request ended before its body was complete')
-}
-
 // --- what we refuse before anybody sees it --------------------------------------------------------------------------------
 
 function faultOf(request: IncomingMessage, limits: LaneLimits): GatewayError | null {
@@ -495,24 +465,13 @@ function refusalOf(error: NodeJS.ErrnoException, limits: LaneLimits): GatewayErr
   }
   if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') return refusal('TOO_LARGE', 'The chunk extensions are too large')
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return refusal(
-      'REQUEST_TIMEOUT',
-      `Headers must arrive within ${limits.headersMs} ms, bodies within ${limits.requestMs} ms`,
-    )
+    return tooSlow(limits)
   }
   if (code === 'HPE_INVALID_EOF_STATE' || !code.startsWith('HPE_')) return null
   return refusal(
     'INVALID_REQUEST',
     `Not a valid HTTP/1.1 request (${code.slice(4).toLowerCase().replaceAll('_', ' ')})`,
   )
-}
-
-function refuseRaw(socket: Duplex, error: GatewayError, lingerMs: number): void {
-  const { status } = error.entry
-  const body = problemText(error)
-  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${PROBLEM_TYPE}\r\n`
-  socket.write(`${head}Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`)
-  linger(socket as Socket, lingerMs)
 }
 
 /** `error` came up while the parser read from `socket`: answer where an answer would be understood, else just end. */
@@ -626,7 +585,7 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
         setTimeout(() => {
           void stopListening()
           // The others end with the reply that is due on them.
-          for (const socket of lane.open) if (socket[CONNECTION]?.latest?.isFinished !== false) socket.destroy()
+          for (const connection of lane.open) if (connection.isIdle) connection.destroy()
           resolve()
         }, ms)
       })
@@ -634,10 +593,9 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
     close: async () => {
       lane.draining = true
       const stopped = stopListening()
-      for (const socket of lane.open) {
-        const latest = socket[CONNECTION]?.latest
-        if (latest?.isLeaving === true) latest.closeAfterReply()
-        else socket.destroy()
+      for (const connection of lane.open) {
+        if (connection.isLeaving) connection.closeAfterReply()
+        else connection.destroy()
       }
       const timer = setTimeout(() => {
         for (const socket of sockets) socket.destroy()
@@ -654,14 +612,12 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
 }
 
 function attach(socket: Carrier, lane: Lane): Connection {
-  const connection: Connection = { latest: null, watching: null, closing: false }
+  const connection = new Connection(socket)
   socket[CONNECTION] = connection
-  lane.open.add(socket)
+  lane.open.add(connection)
   socket.once('close', () => {
-    lane.open.delete(socket)
-    const { watching } = connection
-    connection.watching = null
-    if (watching !== null) for (const exchange of watching) exchange.abort()
+    lane.open.delete(connection)
+    connection.gone()
   })
   return connection
 }
