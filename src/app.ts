@@ -308,6 +308,7 @@ async function summarize(primary: Primary, readyMs: number): Promise<UpstreamSum
     readyMs,
   )
   await primary.feed.sync()
+  await primary.holder.built()
   const parts = primary.feed.current()?.parts
   return rows
     .map(({ id, slug }) => {

@@ -142,7 +142,8 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     snapshot: () => holder.current(),
     authenticate: authenticator.authenticate,
     children,
-    changed: () => feed.sync(),
+    // Whoever has written something reads it again at once.
+    changed: () => feed.sync().then(holder.built),
     bus,
     sealer,
     config: {

@@ -11,6 +11,8 @@ export interface Holder {
   /** Never null after `ready`. */
   current(): Snapshot
   ready(): Promise<void>
+  /** Resolves when everything that the feed has said is in the current snapshot. */
+  built(): Promise<void>
   /** After each swap; `changed` is false when only state moved. */
   onSwap(listener: (snapshot: Snapshot) => void): () => void
   /**
@@ -48,13 +50,13 @@ export function createHolder(
   let snapshot = EMPTY
   let waiting: RegistryRows | null = null
   let isBuilding = false
+  let building: Promise<void> = Promise.resolve()
   let settleReady: (() => void) | null = null
   const isReady = new Promise<void>((resolve) => {
     settleReady = resolve
   })
 
   async function buildAll(): Promise<void> {
-    if (isBuilding) return
     isBuilding = true
     try {
       while (waiting !== null) {
@@ -77,7 +79,7 @@ export function createHolder(
 
   const take = (rows: RegistryRows): void => {
     waiting = rows
-    buildAll().catch(onFault)
+    if (!isBuilding) building = buildAll().catch(onFault)
   }
   const first = feed.current()
   if (first !== null) take(first)
@@ -96,6 +98,7 @@ export function createHolder(
   return {
     current: () => snapshot,
     ready: () => isReady,
+    built: () => building,
     onSwap(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
