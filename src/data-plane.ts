@@ -20,6 +20,7 @@ import type { Bus } from './ports/bus.ts'
 import type { ChildConnector } from './ports/children.ts'
 import type { Control } from './ports/control.ts'
 import type { Log } from './ports/log.ts'
+import { changedLists } from './registry/changes.ts'
 import type { Holder } from './registry/holder.ts'
 import { createUpstreams } from './upstream/send.ts'
 
@@ -69,7 +70,6 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     limits,
     log,
   })
-  const unfollow = holder.onSwap((snapshot) => upstreams.upstreamsChanged(snapshot.upstreams))
   upstreams.upstreamsChanged(holder.current().upstreams)
 
   const gateway: Gateway = {
@@ -88,7 +88,6 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     authenticate: deps.authenticator.authenticate,
     dispatch: createDispatch(gateway),
     scopeExists: (scope) => scopeOf(scope) !== undefined,
-    scopeUses: (scope, upstreamId) => scopeOf(scope)?.upstreams.some(({ id }) => id === upstreamId) === true,
     ready: () => ({ ready: true, missing: [] }),
     sealer: deps.sealer,
     bus,
@@ -101,6 +100,14 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     hosts: config.access.hosts,
     origins: config.access.origins,
     open: config.access.open,
+  })
+  let seen = holder.current()
+  const unfollow = holder.onSwap((snapshot) => {
+    const before = seen
+    seen = snapshot
+    upstreams.upstreamsChanged(snapshot.upstreams)
+    // Only now: whoever is told that a list has changed reads it anew at once.
+    edge.announce((scope) => changedLists(before.scopes.get(scope), snapshot.scopes.get(scope)))
   })
   const server = createNodeServer({
     handler: edge.handler,

@@ -47,6 +47,11 @@ export async function insertWithSlug<Row>(
 /** The row is written whatever becomes of this: who follows the store late will still follow it. */
 export async function afterWrite(context: RestContext, event: string, fields: Readonly<Record<string, unknown>>) {
   context.log.info(event, fields)
+  await catchUp(context)
+}
+
+/** What was written or discovered until now is in what is listed and called from here on. */
+export async function catchUp(context: RestContext): Promise<void> {
   try {
     await context.changed()
   } catch (error) {

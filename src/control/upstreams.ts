@@ -9,7 +9,7 @@ import { parseDuration } from '../core/time.ts'
 import { CURSOR, LIMIT, pageOf, readPage } from './page.ts'
 import { expectedVersion } from './precondition.ts'
 import type { Answer, QueryParameter, RestContext, RestRequest, Route } from './route.ts'
-import { afterWrite, insertWithSlug, missing, refuseManaged, waitAtMost } from './rows.ts'
+import { afterWrite, catchUp, insertWithSlug, missing, refuseManaged, waitAtMost } from './rows.ts'
 import { listOf, MERGE_PATCH, UPSTREAM, UPSTREAM_INPUT, type UpstreamInput } from './schemas.ts'
 import { slugOf } from './slug.ts'
 import { answerOf, childrenOf, toAnswer } from './upstream-answer.ts'
@@ -124,7 +124,10 @@ async function register(request: RestRequest, context: RestContext): Promise<Ans
     (free) => context.store.insertUpstream({ slug: free, spec, origin: 'api' }),
   )
   await afterWrite(context, 'upstream.registered', { upstream: row.slug, caller: request.caller.name })
-  if (waitMs > 0) await context.discoverer.whenSettled([row.id], waitMs)
+  if (waitMs > 0) {
+    await context.discoverer.whenSettled([row.id], waitMs)
+    await catchUp(context)
+  }
   const answer = await answerOf(waitMs > 0 ? await find(row.id, context) : row, context)
   return { ...answer, status: 201, headers: ['location', `/v1/upstreams/${row.id}`] }
 }
@@ -159,6 +162,7 @@ async function refresh(request: RestRequest, context: RestContext): Promise<Answ
   running.catch((error) => context.log.warn('upstream.refresh_failed', { upstream: row.slug, error }))
   if (waitMs === 0) return { ...(await answerOf(row, context)), status: 202 }
   await waitAtMost(waitMs, running)
+  await catchUp(context)
   return answerOf(await find(row.id, context), context)
 }
 

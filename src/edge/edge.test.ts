@@ -119,7 +119,6 @@ async function start(options: RigOptions = {}): Promise<Rig> {
     },
     dispatch,
     scopeExists: (scope, caller) => scope === 'team' || (scope === 'secret' && caller.name === 'bob'),
-    scopeUses: (scope, upstreamId) => scope === '' || upstreamId === 'u1',
     ready: () => ({ ready: false, missing: ['registry'] }),
     sealer: createSealer([{ id: 1, key: KEY }]),
     bus,
@@ -921,16 +920,16 @@ describe('cancellation', () => {
 describe('streams of sessions', () => {
   const LISTEN = { Accept: 'text/event-stream' }
 
-  test('list changes reach those who see the upstream, and comments keep the stream open', async () => {
+  test('list changes reach those whose lists they are, and comments keep the stream open', async () => {
     const rig = await start({ limits: { keepAliveCommentMs: 15 } })
     const all = await openStream(rig, { headers: { ...(await begin(rig)), ...LISTEN } })
     const path = '/servers/team/mcp'
     const team = await openStream(rig, { path, headers: { ...(await begin(rig, '2025-06-18', { path })), ...LISTEN } })
     assert.deepEqual([all.status, all.headers['content-type']], [200, 'text/event-stream'])
     assert.equal(rig.edge.stats().streams, 2)
-    rig.bus.publish('definitions', { upstreamIds: ['u2'], kinds: ['tools', 'resources'] })
-    rig.bus.publish('definitions', { upstreamIds: ['u2'], kinds: ['tools'] })
-    rig.bus.publish('definitions', { upstreamIds: ['u1'], kinds: ['prompts'] })
+    rig.edge.announce((scope) => (scope === '' ? ['tools', 'resources'] : []))
+    rig.edge.announce((scope) => (scope === '' ? ['tools'] : []))
+    rig.edge.announce(() => ['prompts'])
     const changed = (kind: string): object => ({ jsonrpc: '2.0', method: `notifications/${kind}/list_changed` })
     await until(() => events(all.text).length === 3 && events(team.text).length === 1)
     assert.deepEqual(events(all.text), [changed('tools'), changed('prompts'), changed('resources')])
@@ -949,7 +948,7 @@ describe('streams of sessions', () => {
     const second = await openStream(rig, { headers })
     await until(() => first.isOver)
     assert.equal(rig.edge.stats().streams, 1)
-    rig.bus.publish('definitions', { upstreamIds: ['u1'], kinds: ['tools'] })
+    rig.edge.announce(() => ['tools'])
     await until(() => events(second.text).length === 1)
     second.close()
   })

@@ -13,7 +13,7 @@ import type { Log } from '../telemetry/log.ts'
 import { Calls } from './calls.ts'
 import { Gate } from './gate.ts'
 import { type Readiness, replyHealth, replyReady } from './health.ts'
-import { Listeners } from './listeners.ts'
+import { Listeners, type ListKind } from './listeners.ts'
 import { createDoor, isPreflight, replyPreflight, SharedExchange } from './origin.ts'
 import type { EdgeParts } from './parts.ts'
 import { replyProblem, replyRefusal, toGatewayError } from './reply.ts'
@@ -30,8 +30,6 @@ export interface EdgeDeps {
   readonly dispatch: (call: Call) => Promise<Reply>
   /** Whether this slug or id is a virtual server that the caller may see. */
   readonly scopeExists: (scope: string, caller: Caller) => boolean
-  /** Whether an endpoint ('' for everything) shows anything of this upstream. */
-  readonly scopeUses: (scope: string, upstreamId: string) => boolean
   readonly ready: () => Readiness
   readonly sealer: Sealer
   readonly bus: Bus
@@ -63,6 +61,8 @@ export interface Edge {
   readonly handler: ExchangeHandler
   /** The session is over: for those that the store knows at start; later ones come by the bus. */
   markEnded(session: string, expiresMs: number): void
+  /** Lists have changed and can be read anew: `kindsOf` says which ones of an endpoint ('' for everything). */
+  announce(kindsOf: (scope: string) => readonly ListKind[]): void
   /** Ends the GET streams and opens no more; calls go on. The server lane says `Connection: close` meanwhile. */
   drain(): void
   /** Waits until no call is in flight, at most `ms`; whether that came true. */
@@ -94,7 +94,6 @@ export function createEdge(deps: EdgeDeps): Edge {
   )
   timer.unref()
   const unsubscribe = [
-    bus.subscribe('definitions', ({ upstreamIds, kinds }) => listeners.announce(upstreamIds, kinds)),
     bus.subscribe('cancel', ({ session, id }) => {
       calls.cancel(session, Buffer.from(id))
     }),
@@ -172,6 +171,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   return {
     handler,
     markEnded: (session, expiresMs) => sessions.markEnded(session, expiresMs),
+    announce: (kindsOf) => listeners.announce(kindsOf),
     drain: () => {
       isDraining = true
       listeners.endAll()

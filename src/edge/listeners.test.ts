@@ -42,7 +42,7 @@ function start(caller: Caller = CALLER): {
   clock: ReturnType<typeof createFakeClock>
 } {
   const clock = createFakeClock()
-  const listeners = new Listeners({ clock, limits: LIMITS, scopeUses: () => true, authenticate: () => caller })
+  const listeners = new Listeners({ clock, limits: LIMITS, authenticate: () => caller })
   const stream = new FakeStream()
   const exchange: Pick<Exchange, 'stream' | 'onAbort' | 'headers'> = {
     headers: {},
@@ -68,10 +68,10 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(() => se
 test('what a slow reader misses is kept as flags and told once when it reads again', async () => {
   const { listeners, stream } = start()
   stream.isFull = true
-  listeners.announce(['u'], ['tools'])
+  listeners.announce(() => ['tools'])
   await turn()
   assert.equal(stream.written.length, 2)
-  for (let times = 0; times < 1_000; times += 1) listeners.announce(['u'], ['prompts', 'tools'])
+  for (let times = 0; times < 1_000; times += 1) listeners.announce(() => ['prompts', 'tools'])
   await turn()
   for (let tick = 0; tick < QUIET_TICKS; tick += 1) listeners.tick(QUIET_TICKS)
   assert.equal(stream.written.length, 2)
@@ -84,7 +84,7 @@ test('what a slow reader misses is kept as flags and told once when it reads aga
 test('a reader that never reads again is dropped', async () => {
   const { listeners, stream } = start()
   stream.isFull = true
-  listeners.announce(['u'], ['tools'])
+  listeners.announce(() => ['tools'])
   await turn()
   for (let tick = 1; tick < QUIET_TICKS * 4; tick += 1) listeners.tick(QUIET_TICKS)
   assert.equal(stream.state, 'open')

@@ -19,8 +19,6 @@ export type ListKind = 'tools' | 'prompts' | 'resources'
 export interface ListenersDeps {
   readonly clock: Clock
   readonly limits: Pick<Limits, 'maxStreams' | 'sliceMs'>
-  /** Whether an endpoint shows anything of this upstream. */
-  readonly scopeUses: (scope: string, upstreamId: string) => boolean
   readonly authenticate: (authorization: string | undefined, exchange: Exchange) => Caller | Promise<Caller>
 }
 
@@ -89,19 +87,18 @@ export class Listeners {
     for (const listener of this.#bySession.values()) this.#end(listener)
   }
 
-  /** Lists of these upstreams have changed. */
-  announce(upstreamIds: readonly string[], kinds: readonly ListKind[]): void {
-    let bits = 0
-    for (const kind of kinds) bits |= 1 << KINDS.indexOf(kind)
-    const isConcerned = new Map<string, boolean>()
+  /** Lists have changed: `kindsOf` says which ones of an endpoint, and is asked once for each endpoint that has listeners. */
+  announce(kindsOf: (scope: string) => readonly ListKind[]): void {
+    const bitsOf = new Map<string, number>()
     for (const listener of this.#bySession.values()) {
       const { scope } = listener.session
-      let concerned = isConcerned.get(scope)
-      if (concerned === undefined) {
-        concerned = upstreamIds.some((id) => this.#deps.scopeUses(scope, id))
-        isConcerned.set(scope, concerned)
+      let bits = bitsOf.get(scope)
+      if (bits === undefined) {
+        bits = 0
+        for (const kind of kindsOf(scope)) bits |= 1 << KINDS.indexOf(kind)
+        bitsOf.set(scope, bits)
       }
-      if (!concerned) continue
+      if (bits === 0) continue
       listener.pending |= bits
       this.#due.add(listener)
     }

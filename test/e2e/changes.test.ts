@@ -69,8 +69,7 @@ test('an upstream that says that its own tools have changed is read again at onc
 
 test('an upstream removed while clients are connected', async () => {
   await whileChanging('the removal', async () => {
-    const { status } = await gateway.api('DELETE', '/v1/upstreams/late')
-    assert.equal(status, 204)
+    assert.equal(await gateway.remove('/v1/upstreams/late'), 204)
   })
   for (const peer of peers) {
     assert.ok(!(await names(peer)).some((name) => name.startsWith('late-')))

@@ -271,12 +271,12 @@ describe('gateways behind gateways', () => {
     const upstream = await startStateful()
     const gateway = await startGateway({
       yaml: JSON.stringify({ version: 1, upstreams: { state: { url: upstream.url } } }),
-      args: ['--open'],
       ready: ['state'],
     })
-    const peer = await connectPeer('sdk 1.x', { url: `${gateway.url}/mcp` })
+    const peer = await connectPeer('sdk 1.x', { url: `${gateway.url}/mcp`, token: gateway.token })
     try {
-      const transport = { kind: 'http', urls: [`${gateway.url}/mcp`] }
+      const headers = { Authorization: `Bearer ${gateway.token}` }
+      const transport = { kind: 'http', urls: [`${gateway.url}/mcp`], headers }
       const { status } = await gateway.api('POST', '/v1/upstreams?wait=10s', { slug: 'self', transport })
       assert.equal(status, 201)
       const names = async (): Promise<string[]> => (await peer.tools()).map((tool) => String(tool.name))

@@ -34,6 +34,8 @@ export interface RunningGateway {
   /** Resident bytes of the process and all its descendants but stdio children. */
   rss(): number
   api<T>(method: string, path: string, body?: unknown): Promise<{ status: number; body: T }>
+  /** DELETE with the entity tag of what is there now; the status. */
+  remove(path: string): Promise<number>
   /** A token with the right `use` alone: another caller. */
   newToken(name: string): Promise<string>
   stop(signal?: NodeJS.Signals): Promise<void>
@@ -71,6 +73,7 @@ function running(program: Program, url: string, token: string, data: string, rem
     const text = await answer.text()
     return { status: answer.status, body: (text === '' ? null : JSON.parse(text)) as T }
   }
+  const authorization = { Authorization: `Bearer ${token}` }
   return {
     url,
     token,
@@ -79,6 +82,17 @@ function running(program: Program, url: string, token: string, data: string, rem
     logs: program.output,
     rss: () => rssOf(program.pid),
     api,
+    async remove(path) {
+      const read = await fetch(`${url}${path}`, { headers: authorization, signal: AbortSignal.timeout(30_000) })
+      await read.arrayBuffer()
+      const answer = await fetch(`${url}${path}`, {
+        method: 'DELETE',
+        headers: { ...authorization, 'If-Match': read.headers.get('etag') ?? '' },
+        signal: AbortSignal.timeout(30_000),
+      })
+      await answer.arrayBuffer()
+      return answer.status
+    },
     async newToken(name) {
       const { status, body } = await api<{ token: string }>('POST', '/v1/tokens', { name, rights: ['use'] })
       if (status !== 201) throw new Error(`POST /v1/tokens answered ${status}: ${JSON.stringify(body)}`)
