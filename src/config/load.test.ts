@@ -311,7 +311,6 @@ const FAULTS: [name: string, given: Given, faults: string[]][] = [
     { yaml: 'version: 1\nserver:\n  tls:\n    cert: x' },
     ['gateway.yaml:4: server.tls.cert needs the other one of cert and key'],
   ],
-  ['both ports the same', { flags: { port: '4445' } }, ['defaults: server.internalPort must not be server.port, 4445']],
   [
     'callMs over callMsMax',
     { env: { MCP_GATEWAY_LIMITS_CALL_MS_MAX: '1s' } },

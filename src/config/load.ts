@@ -241,8 +241,6 @@ class Loader {
       refuse('access.open', `asks nobody for a token: it is refused on ${server.host}, which others may reach`)
     if ((server.tls.cert === null) !== (server.tls.key === null))
       refuse(server.tls.cert === null ? 'server.tls.key' : 'server.tls.cert', 'needs the other one of cert and key')
-    if (server.internalPort !== 0 && server.internalPort === server.port)
-      refuse('server.internalPort', `must not be server.port, ${server.port}`)
     if (limits.callMs > limits.callMsMax) refuse('limits.callMs', 'must not be over limits.callMsMax')
   }
 

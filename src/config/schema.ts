@@ -75,7 +75,6 @@ export const SETTINGS = {
       flag: 'port',
       aliases: ['PORT'],
     }),
-    internalPort: setting(integer(0, 65_535), 4445, 'Port of metrics and health for the inside; 0 is off.'),
     workers: setting(numberOr(integer(1, LIMITS.workersMax), choice('auto')), 1, 'Processes that answer calls.', {
       usual: true,
       flag: 'workers',

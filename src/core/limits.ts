@@ -39,6 +39,9 @@ export const LIMITS = {
   upstreamNoticeMs: 5_000, // Time for a notification to an upstream.
   upstreamNoticesMax: 256, // Notifications on their way to one upstream.
   upstreamConnectionsMax: 1024,
+  upstreamWaitingMax: 4096, // Requests that wait for a connection to one URL.
+  upstreamIdleMs: 4_000, // How long an unused connection is kept where the upstream does not say.
+  upstreamIdleMsMax: 600_000, // How long it is kept at most where the upstream says.
   upstreamLinksMax: 10_000, // Links of one upstream, per worker.
   upstreamUrlsMax: 16, // URLs of one upstream.
   breakerFailures: 5, // Failures in a row after which a URL of an upstream is left alone for a while.
@@ -101,7 +104,6 @@ export const LIMITS = {
   // sessions
   sessionIdBytes: 512, // Longest session id that is made or read.
   sessionAgeMs: 86_400_000,
-  sessionIdleMs: 3_600_000, // How long what is shared of a session outlives its last use.
   sessionCacheItems: 20_000, // Opened session ids that are remembered, per worker.
   sessionLevelsMax: 50_000, // Sessions whose log level is remembered.
   tombstonesMax: 1_000_000, // Sessions that ended before their time.
