@@ -85,6 +85,8 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
   const bus = createPrimaryBus({ limits, log })
   const feed = createFollower(store, onFault)
   await feed.start()
+  // What the bus misses is seen by the feed's own poll.
+  const unhear = bus.subscribe('definitions', () => void feed.sync().catch(onFault))
   const { callMs, callMsMax, connectMs } = limits
   const holder = createHolder(
     feed,
@@ -172,6 +174,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     rest,
     token,
     async close() {
+      unhear()
       unfollow()
       feed.close()
       holder.close()

@@ -4,7 +4,7 @@
 import type { LogLevel } from '../core/call.ts'
 
 export interface BusEvents {
-  /** Lists of these upstreams changed: caches of lists go stale, clients with open streams are told. */
+  /** A discovery has stored other definitions of these upstreams: the registry is read again at once. */
   definitions: {
     readonly upstreamIds: readonly string[]
     readonly kinds: readonly ('tools' | 'prompts' | 'resources')[]
