@@ -1,6 +1,7 @@
 // What both server lanes (node-exchange.ts, fast-exchange.ts) share, so that they answer, bound and end alike.
 
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { GatewayError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
@@ -103,14 +104,14 @@ export function tooSlow({ headersMs, requestMs }: LaneLimits): GatewayError {
 // --- last words ----------------------------------------------------------------------------------------------------------
 
 /** Ends a connection, but not by a reset: that would take the last reply away from a client that is still sending. */
-export function linger(socket: Socket, ms: number): void {
+export function linger(socket: Duplex, ms: number): void {
   socket.end()
   const timer = setTimeout(() => socket.destroy(), ms)
   socket.once('close', () => clearTimeout(timer))
 }
 
 /** A refusal where there is no exchange to answer; the last word on its connection. */
-export function refuseRaw(socket: Socket, error: GatewayError, lingerMs: number): void {
+export function refuseRaw(socket: Duplex, error: GatewayError, lingerMs: number): void {
   const { status } = error.entry
   const body = problemText(error)
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: ${PROBLEM_TYPE}\r\n`
