@@ -154,7 +154,8 @@ function failureOf(error: unknown): Failure | null {
       rest.join(' ').replace(/^\((.*)\)$/, '$1') || 'See `mcp-gateway help all`.',
     )
   }
-  if (error instanceof GatewayError) return new Failure(EXIT.failure, error.code, error.message, error.entry.hint)
-  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof GatewayError && error.code !== 'INTERNAL')
+    return new Failure(EXIT.failure, error.code, error.message, error.entry.hint)
+  const [message = ''] = (error instanceof Error ? error.message : String(error)).split('\n')
   return new Failure(EXIT.failure, 'INTERNAL', message, 'This is a fault of mcp-gateway itself; please report it.')
 }
