@@ -7,7 +7,7 @@ const HEAD = `# The command line
 
 Made by \`npm run docs\` from the commands; do not edit.
 
-In the repository write \`npx mcp-gateway\` or \`node bin/mcp-gateway.cjs\` where this says \`mcp-gateway\`.
+In a clone of the repository write \`bin/mcp-gateway.cjs\` where this says \`mcp-gateway\`.
 
 ## Which gateway a command speaks to
 
@@ -45,6 +45,7 @@ export async function cliReference(): Promise<string> {
       terminal: { out: () => {}, err: () => {}, columns: 100, colour: false, live: false },
       surroundings: { url: null, token: null, dataDirectory: '', workingDirectory: '', proxyVariables: [] },
       version: '',
+      typed: 'mcp-gateway',
       now: () => 0,
     },
     () => Promise.reject(new Error('the reference starts nothing')),

@@ -2,6 +2,7 @@
 // (`node src/main.ts up`) it does the same. What a gateway is made of is loaded only by `up`.
 
 import { readFileSync } from 'node:fs'
+import { basename, relative } from 'node:path'
 import type { Cli } from './cli/command.ts'
 import { run } from './cli/program.ts'
 import type { Start } from './cli/up.ts'
@@ -34,8 +35,14 @@ function createCli(): Cli {
     },
     surroundings,
     version: readVersion(),
+    typed: typedAs(process.argv[1] ?? ''),
     now: Date.now,
   }
+}
+
+/** An installed command is its name; a file of a clone is its path from here. */
+function typedAs(script: string): string {
+  return basename(script) === 'mcp-gateway' ? 'mcp-gateway' : relative(process.cwd(), script)
 }
 
 function readVersion(): string {

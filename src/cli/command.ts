@@ -9,6 +9,8 @@ export interface Cli {
   readonly terminal: Terminal
   readonly surroundings: Surroundings
   readonly version: string
+  /** What to type before a command, such as `mcp-gateway` or `bin/mcp-gateway.cjs`. */
+  readonly typed: string
   readonly now: () => number
 }
 

@@ -58,7 +58,7 @@ export function findGateway(options: ConnectionOptions, surroundings: Surroundin
     throw new Failure(
       EXIT.notReachable,
       'NOT_REACHABLE',
-      `No gateway has started with the data directory ${directories.at(-1)}`,
+      `No gateway is running here (looked into ${directories.join(' and ')})`,
       'Start one with `mcp-gateway up`, or name one with --url and --token, or its directory with --data.',
     )
   }

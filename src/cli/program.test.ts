@@ -40,6 +40,7 @@ async function cli(
         ...surroundings,
       },
       version: '1.2.3',
+      typed: 'mcp-gateway',
       now: () => NOW,
     },
     noStart,
@@ -316,7 +317,7 @@ for (const [status, body, exit, err] of refusals) {
 test('no gateway: exit 3 with what to do', async () => {
   const none = await cli(['list'])
   assert.equal(none.exit, 3)
-  assert.match(none.err, /^NOT_REACHABLE {2}No gateway has started/)
+  assert.match(none.err, /^NOT_REACHABLE {2}No gateway is running here/)
   const closed = await startFakeGateway({})
   await closed.close()
   const ran = await cli(['list', '--url', closed.url])

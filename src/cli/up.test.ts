@@ -21,6 +21,7 @@ async function up(words: string[], start: Start): Promise<{ exit: number; out: s
       },
       surroundings: { url: null, token: null, dataDirectory: '', workingDirectory: '', proxyVariables: [] },
       version: '1.2.3',
+      typed: 'mcp-gateway',
       now: () => NOW,
     },
     start,
@@ -70,7 +71,7 @@ test('says where it is at once, then how the upstreams are, and one line that ca
 Try it:
   curl -s http://127.0.0.1:4444/rpc -H 'Authorization: Bearer mgw_a_b' -H 'Content-Type: application/json' -d '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"demo-add","arguments":{"a":2,"b":3}}}'
 
-Connect a client with \`mcp-gateway client\`, stop with Ctrl-C.
+Connect a client: mcp-gateway client cursor (or vscode, claude-code …). Stop: Ctrl-C.
 `,
   )
 })

@@ -167,7 +167,7 @@ function settledText(cli: Cli, running: Running, upstreams: readonly UpstreamSum
   const width = Math.max(0, ...upstreams.map(({ slug }) => slug.length))
   const lines = upstreams.map((upstream) => upstreamLine(cli, upstream, width))
   if (lines.length === 0) lines.push('  No upstreams yet. Add one: mcp-gateway add URL\n')
-  return `${lines.join('')}\nTry it:\n  ${curlLine(running, upstreams)}\n\nConnect a client with \`mcp-gateway client\`, stop with Ctrl-C.\n`
+  return `${lines.join('')}\nTry it:\n  ${curlLine(running, upstreams)}\n\nConnect a client: ${cli.typed} client cursor (or vscode, claude-code …). Stop: Ctrl-C.\n`
 }
 
 function upstreamLine(cli: Cli, upstream: UpstreamSummary, width: number): string {
