@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
-import { after, describe, test } from 'node:test'
+import { after, describe, test as nodeTest } from 'node:test'
 import { createFakeBus, type FakeBus } from '../../test/fakes/bus.ts'
 import { createFakeClock, type FakeClock } from '../../test/fakes/clock.ts'
 import type { Call, Reply } from '../core/call.ts'
@@ -15,6 +15,19 @@ import { createNodeServer, type NodeServer } from '../http/node-exchange.ts'
 import { createSealer } from '../mcp/seal.ts'
 import { SILENT } from '../ports/log.ts'
 import { createEdge, type Edge } from './edge.ts'
+import { isEndpoint } from './router.ts'
+
+/** The server lane that the test which runs is behind: each runs behind both. */
+let lane: 'node' | 'fast' = 'node'
+
+function test(name: string, body: () => void | Promise<void>): void {
+  for (const each of ['node', 'fast'] as const) {
+    nodeTest(`${name} (${each})`, async () => {
+      lane = each
+      await body()
+    })
+  }
+}
 
 const KEY = Buffer.alloc(32, 7)
 const open: { edge: Edge; server: NodeServer }[] = []
@@ -136,7 +149,8 @@ async function start(options: RigOptions = {}): Promise<Rig> {
     origins: options.origins ?? ['https://app.example.com'],
     open: false,
   })
-  const server = createNodeServer({ handler: edge.handler, limits, trustedProxies: [], log: SILENT })
+  const isFastPath = lane === 'fast' ? { isFastPath: isEndpoint } : {}
+  const server = createNodeServer({ handler: edge.handler, limits, trustedProxies: [], log: SILENT, ...isFastPath })
   open.push({ edge, server })
   await new Promise<void>((resolve) => server.server.listen(0, '127.0.0.1', resolve))
   const { port } = server.server.address() as AddressInfo

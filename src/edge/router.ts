@@ -43,3 +43,9 @@ export function routeOf(path: string): Route {
   if (last === '/mcp' || last === '/mcp/') return { place: 'mcp', scope }
   return last === '/rpc' ? { place: 'rpc', scope } : REST
 }
+
+/** Whether calls are posted there, so that it is worth a faster way in. */
+export function isEndpoint(path: string): boolean {
+  const { place } = routeOf(path)
+  return place === 'mcp' || place === 'rpc'
+}

@@ -9,6 +9,7 @@ import { Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { EventStream, Exchange, ExchangeHandler } from './exchange.ts'
+import { createFastLane, type FastLane } from './fast-exchange.ts'
 import {
   addressOf,
   append,
@@ -43,6 +44,8 @@ export interface NodeServerOptions {
   readonly limits: LaneLimits
   readonly trustedProxies: readonly string[]
   readonly tls?: TlsTexts
+  /** Paths whose plain POST requests go the fast lane; without it, and with TLS, none do. */
+  readonly isFastPath?: (path: string) => boolean
   readonly log: { warn(event: string, fields?: Readonly<Record<string, unknown>>): void }
 }
 
@@ -557,11 +560,17 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
     )
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => onClientError(error, socket, limits))
+  const fast =
+    options.tls === undefined && options.isFastPath !== undefined
+      ? putFastLaneBefore(server, lane, options.isFastPath)
+      : null
+  if (fast === null) {
+    server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Carrier) => attach(socket, lane))
+  }
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
   })
-  server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Carrier) => attach(socket, lane))
   server.on('drop', () => {
     dropped += 1
     // Powers of two: a flood of refused connections must not become a flood of log lines.
@@ -602,6 +611,7 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
       }, limits.lingerMs)
       await stopped
       clearTimeout(timer)
+      fast?.close()
       // Ends node's own timer, which looks for slow requests.
       server.close()
     },
@@ -609,6 +619,22 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
       return sockets.size
     },
   }
+}
+
+/** New connections go to the fast lane; those that it hands over are served by node:http as if they had just come. */
+function putFastLaneBefore(server: NetServer, lane: Lane, isFastPath: (path: string) => boolean): FastLane {
+  const listeners = server.listeners('connection')
+  server.removeAllListeners('connection')
+  const fast = createFastLane({
+    lane,
+    isFastPath,
+    handOver: (socket) => {
+      attach(socket, lane)
+      for (const listener of listeners) listener.call(server, socket)
+    },
+  })
+  server.on('connection', fast.accept)
+  return fast
 }
 
 function attach(socket: Carrier, lane: Lane): Connection {
