@@ -11,4 +11,21 @@ export interface Expected {
   readonly reason: string
 }
 
-export const EXPECTED: readonly Expected[] = []
+const MID_CALL = 'needs issue 4: questions in the middle of a call'
+const SUBSCRIPTIONS = 'needs issue 4: subscriptions to a resource'
+
+const inSessions = (scenario: string, reason: string): Expected => ({
+  revision: '2025-11-25',
+  upstreams: ['legacy', 'dual'],
+  scenario,
+  reason,
+})
+
+export const EXPECTED: readonly Expected[] = [
+  inSessions('tools-call-sampling', MID_CALL),
+  inSessions('tools-call-elicitation', MID_CALL),
+  inSessions('elicitation-sep1034-defaults', MID_CALL),
+  inSessions('elicitation-sep1330-enums', MID_CALL),
+  inSessions('resources-subscribe', SUBSCRIPTIONS),
+  inSessions('resources-unsubscribe', SUBSCRIPTIONS),
+]

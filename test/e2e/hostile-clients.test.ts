@@ -104,7 +104,7 @@ function runCases(cases: readonly Case[]): void {
 const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
 
 describe('bodies', () => {
-  const nested = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`
+  const nested = (levels: number): string => `${'['.repeat(levels)}1${']'.repeat(levels)}`
   const withParams = (inner: string): string => `{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":${inner}}}`
   const inUtf8 = (...bytes: number[]): Buffer =>
     Buffer.concat([Buffer.from('{"jsonrpc":"2.0","id":"'), Buffer.from(bytes), Buffer.from('","method":"ping"}')])
@@ -128,7 +128,7 @@ describe('bodies', () => {
       },
       statuses: [413],
     },
-    { name: 'nested one level too deep', send: () => post(withParams(nested(63))), statuses: [400] },
+    { name: 'nested one level too deep', send: () => post(withParams(nested(LIMITS.jsonDepth - 1))), statuses: [400] },
     { name: 'nested a hundred thousand levels', send: () => post(withParams(nested(100_000))), statuses: [400] },
     { name: 'opened two million times and never closed', send: () => post('['.repeat(2_000_000)), statuses: [400] },
     { name: 'objects opened and never closed', send: () => post('{"a":'.repeat(400_000)), statuses: [400] },
@@ -164,7 +164,7 @@ describe('bodies', () => {
   })
 
   test('nested as deep as allowed is read and answered', async () => {
-    assert.equal((await post(withParams(nested(60)))).status, 200)
+    assert.equal((await post(withParams(nested(LIMITS.jsonDepth - 2)))).status, 200)
   })
 
   test('a lone surrogate as an escape is text like any other', async () => {
@@ -358,7 +358,7 @@ describe('HTTP itself', () => {
     { name: 'a tunnel', send: () => raw(head({}, 'CONNECT example.com:443 HTTP/1.1')), statuses: [0, 400, 404, 405] },
     {
       name: 'an upgrade to nothing',
-      send: () => raw(head({ Connection: 'Upgrade', Upgrade: 'junk', 'Content-Length': '0' }, 'GET /mcp HTTP/1.1')),
+      send: () => raw(head({ Connection: 'Upgrade', Upgrade: 'junk', 'Mcp-Session-Id': '' }, 'GET /mcp HTTP/1.1')),
       statuses: [0, 400, 404, 405, 406, 426, 501],
     },
     {
