@@ -8,7 +8,7 @@ import { EXIT, Failure, usage } from './failure.ts'
 import { askJson } from './gateway.ts'
 import type { UpstreamShape } from './shapes.ts'
 import { oneLine, paint, withProgress } from './terminal.ts'
-import { offersOf, placeOf, stateTrouble } from './upstream-text.ts'
+import { offersOf, placeOf, reasonOf, stateTrouble } from './upstream-text.ts'
 
 interface AddOptions extends CommonOptions {
   readonly slug?: string
@@ -65,7 +65,7 @@ Examples:
       throw new Failure(
         EXIT.failure,
         upstream.state.code ?? 'UPSTREAM_UNAVAILABLE',
-        `${upstream.slug} is added but does not work yet: ${oneLine(upstream.state.message ?? 'no reason is known')}`,
+        `${upstream.slug} is added but does not work yet: ${oneLine(reasonOf(upstream) ?? 'no reason is known')}`,
         `It is tried again by itself; see \`mcp-gateway inspect ${upstream.slug}\`, or take it out with \`mcp-gateway remove ${upstream.slug}\`.`,
       )
     }

@@ -5,7 +5,7 @@ import { type Cli, type CommonOptions, printJson, speaksToGateway, target } from
 import { askAll } from './gateway.ts'
 import type { UpstreamShape } from './shapes.ts'
 import { paint, styleOfState, table } from './terminal.ts'
-import { type Counts, placeOf, resourcesOf, stateTrouble } from './upstream-text.ts'
+import { type Counts, resourcesOf, shortPlaceOf, stateTrouble } from './upstream-text.ts'
 
 export function listCommand(command: Command, cli: Cli): void {
   speaksToGateway(command).action(async (options: CommonOptions) => {
@@ -33,7 +33,7 @@ function listText(cli: Cli, upstreams: readonly UpstreamShape[]): string {
     { title: 'TOOLS', value: number(({ tools }) => tools), right: true },
     { title: 'PROMPTS', value: number(({ prompts }) => prompts), right: true },
     { title: 'RESOURCES', value: number(resourcesOf), right: true },
-    { title: 'AT', value: placeOf },
+    { title: 'AT', value: shortPlaceOf },
   ])
   const troubles = upstreams
     .filter((upstream) => upstream.state.state === 'down')

@@ -78,7 +78,7 @@ const down = {
   state: {
     state: 'down',
     code: 'UPSTREAM_UNAVAILABLE',
-    message: 'exited with 1\n\u001b[31mboom',
+    message: 'files: exited with 1\n\u001b[31mboom',
     nextRetryAt: '2026-11-22T12:00:12.000Z',
   },
   discovery: null,

@@ -35,7 +35,7 @@ export function toolsCommand(command: Command, cli: Cli): void {
         { title: 'DESCRIPTION', value: (tool) => tool.description ?? tool.title ?? '' },
       ]),
     )
-    if (cli.terminal.columns !== null) cli.terminal.out(paint(cli.terminal, 'dim', `${count(tools.length, 'tool')}\n`))
+    if (cli.terminal.columns !== null) cli.terminal.out(`${paint(cli.terminal, 'dim', count(tools.length, 'tool'))}\n`)
   })
 }
 

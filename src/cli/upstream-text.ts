@@ -1,5 +1,6 @@
 // How an upstream is told to a person, in one form wherever it appears.
 
+import { basename } from 'node:path'
 import type { UpstreamShape } from './shapes.ts'
 import { count, oneLine, span } from './terminal.ts'
 
@@ -8,6 +9,13 @@ export function placeOf(upstream: UpstreamShape): string {
   const { transport } = upstream
   if (transport.kind === 'http') return (transport.urls ?? []).join(', ')
   return [transport.command ?? '', ...(transport.args ?? [])].map(quoted).join(' ')
+}
+
+/** As `placeOf`, with the name of a program and not its whole path. */
+export function shortPlaceOf(upstream: UpstreamShape): string {
+  const { transport } = upstream
+  if (transport.kind === 'http') return placeOf(upstream)
+  return placeOf({ ...upstream, transport: { ...transport, command: basename(transport.command ?? '') } })
 }
 
 function quoted(word: string): string {
@@ -43,6 +51,13 @@ export function troubleOf(
   return oneLine(nextRetryMs === null ? what : `${what}; next try in ${span(nextRetryMs - nowMs)}`)
 }
 
-export function stateTrouble({ state }: UpstreamShape, nowMs: number): string {
-  return troubleOf(state.code, state.message, state.nextRetryAt ? Date.parse(state.nextRetryAt) : null, nowMs)
+export function stateTrouble(upstream: UpstreamShape, nowMs: number): string {
+  const { state } = upstream
+  return troubleOf(state.code, reasonOf(upstream), state.nextRetryAt ? Date.parse(state.nextRetryAt) : null, nowMs)
+}
+
+/** Without the slug in front of it: it stands beside it already. */
+export function reasonOf({ slug, state }: UpstreamShape): string | null {
+  const message = state.message ?? null
+  return message?.startsWith(`${slug}: `) === true ? message.slice(slug.length + 2) : message
 }
