@@ -56,7 +56,7 @@ Examples:
     const path = waitMs === 0 ? '/v1/upstreams' : `/v1/upstreams?wait=${waitMs}ms`
     const upstream = await withProgress(
       cli.terminal,
-      'added; waiting for its first answer',
+      'waiting for its first answer',
       askJson<UpstreamShape>(gateway, { method: 'POST', path, body, deadlineMs: waitMs + 30_000 }),
     )
     if (options.json === true) printJson(cli, upstream)

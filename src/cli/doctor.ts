@@ -52,7 +52,8 @@ async function examine(cli: Cli, options: DoctorOptions): Promise<Finding[]> {
   } catch (error) {
     if (!(error instanceof Failure) || error.exit !== EXIT.notReachable) throw error
   }
-  findings.push(...dataDirectory(gateway?.directory ?? options.data ?? cli.surroundings.dataDirectory))
+  const directory = gateway === null ? (options.data ?? cli.surroundings.dataDirectory) : gateway.directory
+  if (directory !== null) findings.push(...dataDirectory(directory))
   if (gateway === null) {
     findings.push(note('gateway', 'none has started with this data directory', 'Start one: mcp-gateway up'))
     findings.push(await port(Number(options.port)))

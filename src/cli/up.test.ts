@@ -77,7 +77,7 @@ Connect a client: mcp-gateway client cursor (or vscode, claude-code …). Stop: 
 })
 
 test('--json prints one object per line', async () => {
-  const { out } = await up(['--json', '--open'], async () => running([upstream('notes')], null))
+  const { out } = await up(['--json', '--open', '--demo'], async () => running([upstream('notes')], null))
   const [listening, settled] = out
     .trim()
     .split('\n')
@@ -89,6 +89,11 @@ test('--json prints one object per line', async () => {
   assert.equal(settled.event, 'settled')
   assert.equal(settled.upstreams[0].slug, 'notes')
   assert.match(settled.curl, /^curl -s \S+\/rpc -H 'Content-Type: application\/json' -d '.*notes-remember/)
+})
+
+test('a line that calls a tool is printed only for the demo upstreams themselves', async () => {
+  const { out } = await up([], async () => running([upstream('demo')]))
+  assert.match(out, /^ {2}curl .*"method":"tools\/list"/m)
 })
 
 test('hands every flag on', async () => {

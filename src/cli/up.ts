@@ -150,8 +150,9 @@ async function report(cli: Cli, flags: UpFlags, running: Running): Promise<void>
     line({ event: 'listening', endpoint, url: running.url, token: running.token, pid: process.pid })
   else cli.terminal.out(headText(cli, endpoint, running.token))
   const upstreams = await running.settled
-  if (flags.json === true) line({ event: 'settled', upstreams, curl: curlLine(running, upstreams) })
-  else cli.terminal.out(settledText(cli, running, upstreams))
+  const curl = curlLine(running, flags.demo === true ? upstreams : [])
+  if (flags.json === true) line({ event: 'settled', upstreams, curl })
+  else cli.terminal.out(settledText(cli, upstreams, curl))
 }
 
 function headText(cli: Cli, endpoint: string, token: string | null): string {
@@ -163,11 +164,11 @@ function headText(cli: Cli, endpoint: string, token: string | null): string {
   ].join('')
 }
 
-function settledText(cli: Cli, running: Running, upstreams: readonly UpstreamSummary[]): string {
+function settledText(cli: Cli, upstreams: readonly UpstreamSummary[], curl: string): string {
   const width = Math.max(0, ...upstreams.map(({ slug }) => slug.length))
   const lines = upstreams.map((upstream) => upstreamLine(cli, upstream, width))
-  if (lines.length === 0) lines.push('  No upstreams yet. Add one: mcp-gateway add URL\n')
-  return `${lines.join('')}\nTry it:\n  ${curlLine(running, upstreams)}\n\nConnect a client: ${cli.typed} client cursor (or vscode, claude-code …). Stop: Ctrl-C.\n`
+  if (lines.length === 0) lines.push(`  No upstreams yet. Add one: ${cli.typed} add URL\n`)
+  return `${lines.join('')}\nTry it:\n  ${curl}\n\nConnect a client: ${cli.typed} client cursor (or vscode, claude-code …). Stop: Ctrl-C.\n`
 }
 
 function upstreamLine(cli: Cli, upstream: UpstreamSummary, width: number): string {
@@ -188,9 +189,9 @@ const TRY: Readonly<Record<string, readonly [tool: string, args: object]>> = {
   notes: ['notes-remember', { text: 'buy milk' }],
 }
 
-/** One line that a shell can run: a tools/call where a demo upstream is ready, else the list of tools. */
-function curlLine(running: Running, upstreams: readonly UpstreamSummary[]): string {
-  const ready = upstreams.find(({ slug, state }) => state === 'ready' && Object.hasOwn(TRY, slug))
+/** One line that a shell can run: a tools/call where one of the demo upstreams is ready, else the list of tools. */
+function curlLine(running: Running, demos: readonly UpstreamSummary[]): string {
+  const ready = demos.find(({ slug, state }) => state === 'ready' && Object.hasOwn(TRY, slug))
   const [method, params] =
     ready === undefined
       ? ['tools/list', {}]
