@@ -5,7 +5,7 @@ import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gateway, type Upstream } from './candidates.ts'
-import { type Job, measure, type Settings, warm } from './measure.ts'
+import { cpu, type Figures, type Job, measure, type Settings, warm } from './measure.ts'
 import type { Load } from './processes.ts'
 import { fixed, type Table } from './report.ts'
 
@@ -40,31 +40,64 @@ function place(frame: CpuProfile['nodes'][number]['callFrame']): string {
   return file === '' ? name : `${name} ${file}:${frame.lineNumber + 1}`
 }
 
+const AREAS: readonly (readonly [RegExp, string])[] = [
+  [/ dist\/([a-z]+)\//, 'dist/$1'],
+  [/ node_modules\/((?:@[^/]+\/)?[^/]+)\//, '$1'],
+  [/wasm/, 'undici'],
+  [
+    / node:(?:_http|net|events|internal\/(?:streams?|stream_base_commons|timers|process|async_hooks|http))/,
+    'node: http, net, streams, timers',
+  ],
+  [/ node:/, 'node: all else'],
+  [/garbage/, 'garbage collection'],
+]
+
+/** Sums by part of the program, most first. What has no file is the engine's or the kernel's, such as writing to sockets. */
+export function areas(times: readonly SelfTime[]): Map<string, number> {
+  const sums = new Map<string, number>()
+  for (const { where, us } of times) {
+    let area = 'native: system calls, strings, buffers'
+    for (const [pattern, name] of AREAS) {
+      const match = pattern.exec(where)
+      if (match === null) continue
+      area = name.replace('$1', match[1] ?? '')
+      break
+    }
+    sums.set(area, (sums.get(area) ?? 0) + us)
+  }
+  return new Map([...sums].sort((a, b) => b[1] - a[1]))
+}
+
 const TOP = 30
 
 export async function profiled(load: Load, upstream: Upstream, job: Job, settings: Settings): Promise<Table> {
   const folder = mkdtempSync(join(tmpdir(), 'mcp-gateway-profile-'))
   try {
     const one = await gateway(upstream, { profileTo: folder })
-    let sent = 0
+    let figures: Figures
     try {
       await warm(load, one, job, settings)
-      const [figures] = await measure(load, upstream, [one], job, { ...settings, rounds: 3 })
-      sent = figures!.requests.reduce((sum, count) => sum + count, 0)
+      const [measured] = await measure(load, upstream, [one], job, { ...settings, rounds: 3 })
+      figures = measured!
     } finally {
       await one.stop()
     }
     const files = globSync('*.cpuprofile', { cwd: folder })
     const times = files.flatMap((file) => selfTimes(JSON.parse(readFileSync(join(folder, file), 'utf8')) as CpuProfile))
-    const busy = times.filter((time) => time.where !== '(idle)').reduce((sum, time) => sum + time.us, 0)
-    const rows = times
-      .filter((time) => time.where !== '(idle)')
-      .slice(0, TOP)
-      .map((time) => [time.where, fixed((time.us / busy) * 100, 1)])
+    const working = times.filter((time) => time.where !== '(idle)')
+    const busy = working.reduce((sum, time) => sum + time.us, 0)
+    // Shares of the samples, as parts of what a call was measured to cost.
+    const row = (where: string, us: number): string[] => {
+      const part = us / busy
+      return [where, fixed(part * cpu(figures), 1), fixed(part * 100, 1)]
+    }
     return {
-      title: `${job.form}: the gateway's own time by function, ${sent} calls measured`,
-      columns: ['function', '% of busy time'],
-      rows,
+      title: `${job.form}: the gateway's own time by function (profiled: ${fixed(cpu(figures), 0)} µs per call in all)`,
+      columns: ['function', 'µs per call', '%'],
+      rows: [
+        ...[...areas(working)].map(([area, us]) => row(`= ${area}`, us)),
+        ...working.slice(0, TOP).map((time) => row(time.where, time.us)),
+      ],
     }
   } finally {
     rmSync(folder, { recursive: true, force: true })
