@@ -1,5 +1,5 @@
 // What an upstream needs of a connection: requests with flat headers and Buffer bodies, answers as they come.
-// First lane: http/undici-link.ts (undici Pool.dispatch). A faster lane may stand beside it.
+// Two lanes: http/undici-link.ts (undici's Pool.dispatch, complete) and http/fast-link.ts (plain HTTP/1.1, cheaper).
 // Absent on purpose: redirects, decompression, proxies from the environment and retries: whoever asks decides on those.
 
 import type { GatewayError } from '../core/errors.ts'
@@ -22,7 +22,8 @@ export interface LinkHandler {
   onEnd(): void
   /**
    * Once, instead of onEnd. `sent` is false when no byte of the request can have reached the server, so that it may be
-   * sent again. Codes: UPSTREAM_UNAVAILABLE, UPSTREAM_INVALID (not HTTP, or over a bound), ADDRESS_REFUSED, TIMEOUT (headMs).
+   * sent again. Codes: UPSTREAM_UNAVAILABLE, UPSTREAM_INVALID (not HTTP, or over a bound), ADDRESS_REFUSED, TIMEOUT (headMs),
+   * UPSTREAM_BUSY (too many wait for a connection).
    */
   onError(error: GatewayError, sent: boolean): void
 }

@@ -1,12 +1,14 @@
-// The first lane to upstreams: undici's Pool.dispatch, one request per connection at a time, HTTP/1.1 with keep-alive.
+// The complete lane to upstreams: undici's Pool.dispatch, one request per connection at a time, HTTP/1.1 with keep-alive.
 // Pool.dispatch and not undici.request or fetch: those cost 1.5 and 3 times as much CPU (docs/decisions/0003-first-lanes.md).
 // Absent on purpose: HTTP/2, pipelining, redirects, decompression, time-outs of undici's own (they fire half a second late).
 
 import { createRequire } from 'node:module'
 import type { Dispatcher, Pool as UndiciPool } from 'undici'
 import { GatewayError } from '../core/errors.ts'
+import { LIMITS } from '../core/limits.ts'
 import { checkLiteralHost, guardedLookup } from './guard.ts'
 import type { CreateLink, Link, LinkHandler, LinkOptions, LinkRequest, Sending } from './link.ts'
+import { describeFault, waitingFault } from './link-faults.ts'
 import { createTrust } from './tls.ts'
 
 // Its one file, as all of undici takes 50 ms of a start; it is CommonJS and pinned to an exact version.
@@ -67,7 +69,7 @@ class Run implements Sending {
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
     if (this.#over) return
     this.#finish()
-    this.#handler.onError(this.#link.describe(error), this.begun)
+    this.#handler.onError(describeFault(error, this.#link.host, this.#link.connectMs), this.begun)
   }
 
   abort(): void {
@@ -101,20 +103,18 @@ function onHeadLate(run: Run): void {
   run.onHeadLate()
 }
 
-const CONNECT_CODES = new Set([
-  ...['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL', 'ETIMEDOUT', 'EACCES', 'EPERM', 'EMFILE'],
-])
-
 class UndiciLink implements Link {
   readonly host: string
   inFlight = 0
   readonly #pool: UndiciPool
-  readonly #connectMs: number
+  readonly connectMs: number
+  readonly #inFlightMax: number
 
   constructor(origin: URL, options: LinkOptions) {
     checkLiteralHost(origin.hostname, options.guard)
     this.host = origin.host
-    this.#connectMs = options.connectMs
+    this.connectMs = options.connectMs
+    this.#inFlightMax = options.connectionsMax + LIMITS.upstreamWaitingMax
     const trust = origin.protocol === 'https:' ? createTrust(options.ca, options.caPinned) : null
     this.#pool = new Pool(origin.origin, {
       connections: options.connectionsMax,
@@ -122,6 +122,8 @@ class UndiciLink implements Link {
       allowH2: false,
       headersTimeout: 0,
       bodyTimeout: 0,
+      keepAliveTimeout: LIMITS.upstreamIdleMs,
+      keepAliveMaxTimeout: LIMITS.upstreamIdleMsMax,
       maxHeaderSize: options.headerBytes,
       connect: {
         timeout: options.connectMs,
@@ -136,15 +138,9 @@ class UndiciLink implements Link {
   request(request: LinkRequest, handler: LinkHandler): Sending {
     this.inFlight += 1
     const run = new Run(this, handler, request.headMs)
-    this.#pool.dispatch(
-      {
-        method: request.method,
-        path: request.path,
-        headers: request.headers as string[],
-        body: request.body,
-      },
-      run,
-    )
+    const { method, path, headers, body } = request
+    if (this.inFlight > this.#inFlightMax) run.onResponseError(null, waitingFault(this.host))
+    else this.#pool.dispatch({ method, path, headers: headers as string[], body }, run)
     return run
   }
 
@@ -160,31 +156,6 @@ class UndiciLink implements Link {
     // Whichever is first: with requests still queued, undici's close would wait for ever once destroyed.
     await Promise.race([this.#pool.close(), late])
     clearTimeout(timer)
-  }
-
-  /** What undici and node say, in our words: the host is named, no path, no header and no address of ours. */
-  describe(error: Error): GatewayError {
-    if (error instanceof GatewayError) return error
-    const code = (error as NodeJS.ErrnoException).code ?? ''
-    const say = (text: string): GatewayError => new GatewayError('UPSTREAM_UNAVAILABLE', text)
-    if (code === 'UND_ERR_CONNECT_TIMEOUT') return say(`Connecting to ${this.host} took over ${this.#connectMs} ms`)
-    if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
-      return say(`The name of ${this.host} cannot be resolved (${code})`)
-    if (CONNECT_CODES.has(code)) return say(`Connecting to ${this.host} failed (${code})`)
-    if (/^(ERR_TLS|ERR_SSL|EPROTO|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA)/.test(code)) {
-      return say(`No trusted TLS connection to ${this.host} (${code})`)
-    }
-    if (code === 'UND_ERR_HEADERS_OVERFLOW') {
-      return new GatewayError('UPSTREAM_INVALID', `The headers of ${this.host} are too large`)
-    }
-    if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
-      return new GatewayError('UPSTREAM_INVALID', `${this.host} broke its Content-Length off`)
-    }
-    if (error.name === 'HTTPParserError') {
-      return new GatewayError('UPSTREAM_INVALID', `${this.host} does not speak proper HTTP/1.1`)
-    }
-    if (code === 'UND_ERR_INVALID_ARG') return new GatewayError('UPSTREAM_INVALID', `Refused to send: ${error.message}`)
-    return say(`The connection to ${this.host} was lost${code === '' ? '' : ` (${code})`}`)
   }
 }
 

@@ -1,4 +1,6 @@
-// The link against real servers: what it sends, what it hands on, and what it says when things break.
+// Both lanes to upstreams against real servers, by one table: what they send, what they hand on, and what they say when
+// things break. What only the fast lane promises stands in fast-link.test.ts, what it makes of odd answers in
+// answer-reader.test.ts and link-differential.test.ts.
 
 import assert from 'node:assert/strict'
 import { createServer, type RequestListener, type Server } from 'node:http'
@@ -8,9 +10,10 @@ import { type TestContext, test } from 'node:test'
 import { CA_PEM, OTHER_CA_PEM, SERVER_CERT_PEM, SERVER_KEY_PEM } from '../../test/fakes/certificates.ts'
 import type { GatewayError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
+import { createFastLink } from './fast-link.ts'
 import { createGuard } from './guard.ts'
-import type { Link, LinkOptions, LinkRequest } from './link.ts'
-import { createLink } from './undici-link.ts'
+import type { CreateLink, Link, LinkOptions, LinkRequest } from './link.ts'
+import { createLink as createUndiciLink } from './undici-link.ts'
 
 const OPTIONS: LinkOptions = {
   connectionsMax: 8,
@@ -32,7 +35,12 @@ async function listen(t: TestContext, server: Server | ReturnType<typeof createT
   return (server.address() as AddressInfo).port
 }
 
-async function httpLink(t: TestContext, listener: RequestListener, options: Partial<LinkOptions> = {}): Promise<Link> {
+async function httpLink(
+  t: TestContext,
+  createLink: CreateLink,
+  listener: RequestListener,
+  options: Partial<LinkOptions> = {},
+): Promise<Link> {
   const port = await listen(t, createServer(listener))
   const link = createLink(new URL(`http://127.0.0.1:${port}`), { ...OPTIONS, ...options })
   t.after(() => link.close(0))
@@ -40,7 +48,11 @@ async function httpLink(t: TestContext, listener: RequestListener, options: Part
 }
 
 /** A server that answers every connection with raw bytes, or does with it what `on` says. */
-async function rawLink(t: TestContext, on: (socket: Socket, count: number) => void): Promise<Link> {
+async function rawLink(
+  t: TestContext,
+  createLink: CreateLink,
+  on: (socket: Socket, count: number) => void,
+): Promise<Link> {
   let count = 0
   const sockets = new Set<Socket>()
   const server = createTcpServer((socket) => {
@@ -89,8 +101,14 @@ async function fails(outcome: Promise<Outcome>): Promise<{ code: string; message
   return { code: got.error.code, message: got.error.message, sent: got.sent }
 }
 
-test('a request goes out as it is and its answer comes back', async (t) => {
-  const link = await httpLink(t, (request, response) => {
+/** One test, twice. */
+function laneTest(name: string, run: (t: TestContext, createLink: CreateLink) => Promise<void>): void {
+  test(`undici: ${name}`, (t) => run(t, createUndiciLink))
+  test(`fast: ${name}`, (t) => run(t, createFastLink))
+}
+
+laneTest('a request goes out as it is and its answer comes back', async (t, createLink) => {
+  const link = await httpLink(t, createLink, (request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
@@ -116,11 +134,11 @@ test('a request goes out as it is and its answer comes back', async (t) => {
   assert.equal(link.inFlight, 0)
 })
 
-test('connections are kept and never shared by two requests at a time', async (t) => {
+laneTest('connections are kept and never shared by two requests at a time', async (t, createLink) => {
   const open = new Set<unknown>()
   let busiest = 0
   let running = 0
-  const link = await httpLink(t, (request, response) => {
+  const link = await httpLink(t, createLink, (request, response) => {
     open.add(request.socket)
     running += 1
     busiest = Math.max(busiest, running)
@@ -137,7 +155,7 @@ test('connections are kept and never shared by two requests at a time', async (t
   assert.equal(busiest, 8)
 })
 
-test('failures say what happened and whether the request can have left', async (t) => {
+laneTest('failures say what happened and whether the request can have left', async (t, createLink) => {
   const refused = createTcpServer()
   const port = await new Promise<number>((resolve) => {
     refused.listen(0, '127.0.0.1', () => resolve((refused.address() as AddressInfo).port))
@@ -164,7 +182,7 @@ test('failures say what happened and whether the request can have left', async (
     ],
     [
       'a bare 100',
-      (socket) => socket.once('data', () => socket.write('HTTP/1.1 100 Continue\r\n\r\n')),
+      (socket) => socket.once('data', () => socket.end('HTTP/1.1 100 Continue\r\n\r\n')),
       'UPSTREAM_UNAVAILABLE',
     ],
     [
@@ -200,14 +218,14 @@ test('failures say what happened and whether the request can have left', async (
     ],
   ]
   for (const [name, on, code] of table) {
-    const link = await rawLink(t, on)
+    const link = await rawLink(t, createLink, on)
     const got = await fails(send(link))
     assert.deepEqual([got.code, got.sent, link.inFlight], [code, true, 0], `${name}: ${got.message}`)
   }
 })
 
-test('an early hint is passed over', async (t) => {
-  const link = await rawLink(t, (socket) =>
+laneTest('an early hint is passed over', async (t, createLink) => {
+  const link = await rawLink(t, createLink, (socket) =>
     socket.once('data', () =>
       socket.write('HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'),
     ),
@@ -216,24 +234,28 @@ test('an early hint is passed over', async (t) => {
   assert.deepEqual('body' in got && [got.status, got.body], [200, 'ok'])
 })
 
-test('a kept connection that the server has closed is replaced before anything is sent on it', async (t) => {
-  const link = await rawLink(t, (socket, count) =>
-    socket.on('data', () => {
-      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n${count}`)
-      if (count === 1) setTimeout(() => socket.end(), 10)
-    }),
-  )
-  const first = await send(link)
-  await new Promise((resolve) => setTimeout(resolve, 60))
-  const second = await send(link)
-  assert.deepEqual(['body' in first && first.body, 'body' in second && second.body], ['1', '2'])
-})
+laneTest(
+  'a kept connection that the server has closed is replaced before anything is sent on it',
+  async (t, createLink) => {
+    const link = await rawLink(t, createLink, (socket, count) =>
+      socket.on('data', () => {
+        socket.write(`HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n${count}`)
+        if (count === 1) setTimeout(() => socket.end(), 10)
+      }),
+    )
+    const first = await send(link)
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    const second = await send(link)
+    assert.deepEqual(['body' in first && first.body, 'body' in second && second.body], ['1', '2'])
+  },
+)
 
-test('an abort ends the request on the wire, and before it is written nothing is sent', async (t) => {
+laneTest('an abort ends the request on the wire, and before it is written nothing is sent', async (t, createLink) => {
   let requests = 0
   const closed = Promise.withResolvers<void>()
   const link = await httpLink(
     t,
+    createLink,
     (request) => {
       requests += 1
       request.socket.on('close', closed.resolve)
@@ -253,11 +275,11 @@ test('an abort ends the request on the wire, and before it is written nothing is
   assert.deepEqual([link.inFlight, requests], [0, 1])
 })
 
-test('headMs ends a request whose answer does not begin', async (t) => {
-  const link = await httpLink(t, () => {})
+laneTest('headMs ends a request whose answer does not begin', async (t, createLink) => {
+  const link = await httpLink(t, createLink, () => {})
   const got = await fails(send(link, { headMs: 30 }))
   assert.deepEqual([got.code, got.sent, link.inFlight], ['TIMEOUT', true, 0])
-  const slow = await httpLink(t, (_request, response) => {
+  const slow = await httpLink(t, createLink, (_request, response) => {
     response.write('a')
     setTimeout(() => response.end('b'), 80)
   })
@@ -265,7 +287,7 @@ test('headMs ends a request whose answer does not begin', async (t) => {
   assert.equal('body' in answer && answer.body, 'ab')
 })
 
-test('an address that the guard refuses is never connected to', async (t) => {
+laneTest('an address that the guard refuses is never connected to', async (t, createLink) => {
   let connections = 0
   const port = await listen(
     t,
@@ -280,7 +302,7 @@ test('an address that the guard refuses is never connected to', async (t) => {
   assert.deepEqual([got.code, got.sent, connections], ['ADDRESS_REFUSED', false, 0])
 })
 
-test('TLS: the system, an extra CA, a pinned CA', async (t) => {
+laneTest('TLS: the system, an extra CA, a pinned CA', async (t, createLink) => {
   const server = createTlsServer({ key: SERVER_KEY_PEM, cert: SERVER_CERT_PEM }, (_request, response) =>
     response.end('secret'),
   )
@@ -315,8 +337,8 @@ test('TLS: the system, an extra CA, a pinned CA', async (t) => {
   })
 })
 
-test('close waits for what is under way, and no longer than it may', async (t) => {
-  const link = await httpLink(t, (_request, response) => void setTimeout(() => response.end('done'), 40))
+laneTest('close waits for what is under way, and no longer than it may', async (t, createLink) => {
+  const link = await httpLink(t, createLink, (_request, response) => void setTimeout(() => response.end('done'), 40))
   const sending = send(link)
   await new Promise((resolve) => setTimeout(resolve, 10))
   await link.close(5_000)
@@ -324,7 +346,7 @@ test('close waits for what is under way, and no longer than it may', async (t) =
   assert.equal('body' in got && got.body, 'done')
   assert.deepEqual((await fails(send(link))).sent, false)
 
-  const stuck = await httpLink(t, () => {}, { connectionsMax: 1 })
+  const stuck = await httpLink(t, createLink, () => {}, { connectionsMax: 1 })
   const both = [send(stuck), send(stuck)]
   await new Promise((resolve) => setTimeout(resolve, 20))
   await stuck.close(20)
