@@ -115,3 +115,41 @@ test('a schema that never ends is left after its steps, and the value passes', (
     null,
   )
 })
+
+test('what a keyword looks at costs steps too: none of these takes longer than its steps', () => {
+  const many = Array.from({ length: 100_000 }, (_, n) => `n${n}`)
+  const cases: readonly (readonly [string, object, unknown])[] = [
+    ['required', { items: { required: many.map(() => 'a') } }, many.map(() => ({ a: 1 }))],
+    ['enum', { items: { enum: many } }, many.map(() => 0)],
+    ['type', { items: { type: many.map(() => 'null') } }, many],
+    ['const', { allOf: many.map(() => ({ $ref: '#/$defs/big' })), $defs: { big: { const: many } } }, [...many]],
+    ['uniqueItems', { allOf: many.map(() => ({ uniqueItems: true })) }, many],
+    [
+      'patternProperties',
+      { patternProperties: Object.fromEntries(many.map((name) => [`^${name}(a|b)*$`, false])) },
+      Object.fromEntries(many.slice(0, 1_000).map((name) => [`x${name}`, 1])),
+    ],
+    ['pattern', { items: { pattern: '([a-z]{1,400})[0-9]$' } }, many.map(() => `${'a'.repeat(50)}1`)],
+    ['minLength', { allOf: many.map(() => ({ minLength: 1 })) }, 'x'.repeat(1_000_000)],
+  ]
+  for (const [name, schema, value] of cases) assert.equal(interpretSchema(schema, value, STEPS), null, name)
+})
+
+test('words of Object.prototype and broken references are unknown, not faults of ours', () => {
+  for (const type of ['__proto__', 'constructor', 'hasOwnProperty', 'toString', 7, null])
+    assert.equal(interpretSchema({ type }, 1, STEPS), null)
+  assert.equal(interpretSchema({ $ref: '#/%' }, 1, STEPS), null)
+  assert.equal(interpretSchema({ $ref: '#/__proto__/constructor' }, 1, STEPS), null)
+  assert.deepEqual(interpretSchema({ $defs: { '%': false }, $ref: '#/$defs/%' }, 1, STEPS)?.message, 'is not allowed')
+})
+
+test('uniqueItems by value, whatever the order of keys; lengths in characters', () => {
+  const same = [
+    { a: 1, b: [2] },
+    { b: [2], a: 1 },
+  ]
+  assert.equal(interpretSchema({ uniqueItems: true }, same, STEPS)?.message, 'must not have equal items')
+  assert.equal(interpretSchema({ uniqueItems: true }, ['1', 1, [1], { a: 1 }, null, 'null'], STEPS), null)
+  assert.equal(interpretSchema({ maxLength: 2 }, '\u{1f600}\u{1f600}', STEPS), null)
+  assert.equal(interpretSchema({ maxLength: 1 }, '\ud83d\ud83d', STEPS)?.at, '')
+})

@@ -1,6 +1,8 @@
 // Arguments against inputSchema, results against outputSchema. Ajv compiles a schema at its first call in this worker
 // and the validator is kept in an LRU of 500 (1,000 of them cost 2 s of CPU and 130 MB). A schema over the bounds is
-// never turned into code: an interpreter with a step bound walks it. Patterns run on a linear-time engine.
+// never turned into code: an interpreter with a step bound walks it, and also values that would keep the code of a good
+// schema busy for seconds. A schema is weighed with its references followed: twenty lines of `allOf` over two equal
+// references are 2^20 visits. Patterns run on a linear-time engine with a bound of its own (patterns.ts).
 // Absent on purpose: fetching of remote $refs (never), `format` (an annotation in 2020-12).
 
 import { LRUCache } from 'lru-cache'
@@ -12,10 +14,11 @@ import { find, scanMembers } from '../mcp/json.ts'
 import type { ToolTarget } from '../registry/snapshot.ts'
 import type { Log } from '../telemetry/log.ts'
 import { withFixed } from './params.ts'
-import { interpretSchema, type SchemaFault } from './schema-interpreter.ts'
+import { type Budget, Patterns } from './patterns.ts'
+import { interpretSchema, resolveRef, type SchemaFault } from './schema-interpreter.ts'
 
-/** Null when the value fits. */
-export type Check = (value: unknown) => SchemaFault | null
+/** Null when the value, whose JSON text is `bytes`, fits. */
+type Check = (value: unknown, bytes: Buffer) => SchemaFault | null
 
 export interface Validators {
   /** Loads the compiler (about 40 ms, once, at the first call that needs it); null when it is there. */
@@ -34,53 +37,77 @@ export interface Validators {
 const EMPTY = Buffer.from('{}')
 const accept: Check = () => null
 
-/** Number of nodes and depth of a schema, counted until a bound is passed. */
-function isSmall(schema: unknown): boolean {
-  let nodes = 0
-  const fits = (value: unknown, depth: number): boolean => {
-    if (typeof value !== 'object' || value === null) return true
-    nodes += 1
-    if (nodes > LIMITS.schemaNodes || depth > LIMITS.schemaDepth) return false
-    return Object.values(value).every((item) => fits(item, depth + 1))
+/**
+ * Nodes of a schema that one value can meet, references followed; Infinity where it nests too deeply, refers to itself, or
+ * refers to anything but a place of its own (`$id`, anchors, dynamic references).
+ */
+function weightOf(schema: object): number {
+  const known = new Map<object, number>()
+  const weigh = (node: unknown, depth: number): number => {
+    if (typeof node !== 'object' || node === null) return 0
+    if (depth > LIMITS.schemaDepth) return Number.POSITIVE_INFINITY
+    const before = known.get(node)
+    if (before !== undefined) return before
+    // Whoever meets it again while it is being weighed has come round in a circle.
+    known.set(node, Number.POSITIVE_INFINITY)
+    let weight = 1
+    for (const [key, value] of Object.entries(node)) {
+      if (typeof value !== 'string') weight += weigh(value, depth + 1)
+      else if (key === '$ref')
+        weight += /^#(?:\/|$)/.test(value) ? weigh(resolveRef(schema, value), depth + 1) : Infinity
+      else if (MOVED.has(key) && node !== schema) weight += Number.POSITIVE_INFINITY
+    }
+    known.set(node, weight)
+    return weight
   }
-  return fits(schema, 1)
+  return weigh(schema, 1)
 }
 
-type Compile = (schema: object) => Check
+/** Inside of a schema these change what its references mean. */
+const MOVED = new Set(['$id', 'id', '$dynamicRef', '$recursiveRef'])
+
+/** At most how many values a JSON text holds: commas inside of strings count too. */
+function countValues(bytes: Buffer): number {
+  let commas = 0
+  for (let at = 0; at < bytes.length; at += 1) if (bytes[at] === 0x2c) commas += 1
+  return commas + 1
+}
+
+/** Throws Undecided where the patterns may not go on. */
+type Compile = (schema: object) => (value: unknown) => SchemaFault | null
+
+class Undecided extends Error {}
 
 /** Ajv for the two dialects that tools use; another dialect is refused by name. */
 async function loadCompiler(): Promise<Compile> {
-  const [{ Ajv }, { Ajv2020 }, { RE2JS }] = await Promise.all([
-    import('ajv'),
-    import('ajv/dist/2020.js'),
-    import('re2js'),
-  ])
-  const linear = (pattern: string): { test(text: string): boolean } => {
-    const compiled = RE2JS.compile(pattern)
-    return { test: (text) => compiled.matcher(text).find() }
-  }
-  const options = {
-    strict: false,
-    validateFormats: false,
-    validateSchema: false,
-    addUsedSchema: false,
-    meta: false as const,
-    logger: false as const,
-    code: { regExp: Object.assign(linear, { code: 'linear' }) },
-  }
+  const [{ Ajv }, { Ajv2020 }] = await Promise.all([import('ajv'), import('ajv/dist/2020.js')])
   return (schema) => {
+    const patterns = new Patterns()
+    const budget: Budget = { steps: 0 }
+    const bounded = (pattern: string): { test(text: string): boolean } => ({
+      test(text) {
+        const fit = patterns.fits(pattern, text, budget)
+        if (fit === null) throw new Undecided()
+        return fit
+      },
+    })
+    const options = {
+      strict: false,
+      validateFormats: false,
+      validateSchema: false,
+      addUsedSchema: false,
+      meta: false as const,
+      logger: false as const,
+      // Not optimized: that makes compiling three times as slow, and what it saves V8 saves too.
+      code: { regExp: Object.assign(bounded, { code: 'bounded' }), optimize: false },
+    }
     const dialect = isRecord(schema) && typeof schema.$schema === 'string' ? schema.$schema : ''
     // A compiler of its own for each schema, so that an $id of one upstream cannot stand for another's.
     const ajv = dialect.includes('draft-07') || dialect.includes('draft-06') ? new Ajv(options) : new Ajv2020(options)
     const validate = ajv.compile({ ...schema, $schema: undefined })
     return (value) => {
-      try {
-        if (validate(value)) return null
-      } catch (error) {
-        // A $ref that names itself ends the stack: the schema decides nothing, so nothing is refused by it.
-        if (error instanceof RangeError) return null
-        throw error
-      }
+      budget.steps = LIMITS.schemaSteps
+      if (validate(value)) return null
       const error = validate.errors?.[0]
       return { at: error?.instancePath ?? '', message: error?.message ?? 'does not fit the schema' }
     }
@@ -88,7 +115,10 @@ async function loadCompiler(): Promise<Compile> {
 }
 
 export function createValidators(log: Log): Validators {
-  const cache = new LRUCache<string, Check>({ max: LIMITS.validatorCacheItems })
+  const cache = new LRUCache<string, Check>({
+    max: LIMITS.validatorCacheItems,
+    maxSize: LIMITS.validatorCacheBytes,
+  })
   let compile: Compile | null = null
   let loading: Promise<void> | null = null
 
@@ -96,9 +126,24 @@ export function createValidators(log: Log): Validators {
     try {
       const schema: unknown = JSON.parse(text)
       if (!isRecord(schema)) return accept
-      if (text.length > LIMITS.schemaBytes || !isSmall(schema))
-        return (value) => interpretSchema(schema, value, LIMITS.schemaSteps)
-      return compile!(schema)
+      const patterns = new Patterns()
+      const interpreted = (value: unknown): SchemaFault | null =>
+        interpretSchema(schema, value, LIMITS.schemaSteps, patterns)
+      const weight = text.length > LIMITS.schemaBytes ? Number.POSITIVE_INFINITY : weightOf(schema)
+      if (weight > LIMITS.schemaNodes) return interpreted
+      const compiled = compile!(schema)
+      // Ajv compares each item with each other one; the interpreter does not.
+      const isUnique = text.includes('"uniqueItems"')
+      return (value, bytes) => {
+        const values = isUnique || bytes.length * weight > LIMITS.schemaVisits ? countValues(bytes) : 0
+        if (values * Math.max(weight, isUnique ? values : 0) > LIMITS.schemaVisits) return interpreted(value)
+        try {
+          return compiled(value)
+        } catch (error) {
+          if (error instanceof Undecided) return interpreted(value)
+          throw error
+        }
+      }
     } catch (error) {
       // A schema that cannot be compiled is the upstream's fault, and the upstream will check its arguments itself.
       log.warn('schema_not_usable', { tool, error })
@@ -110,7 +155,7 @@ export function createValidators(log: Log): Validators {
     let check = cache.get(key)
     if (check === undefined) {
       check = make(text, tool)
-      cache.set(key, check)
+      cache.set(key, check, { size: text.length + 1 })
     }
     return check
   }
@@ -126,7 +171,8 @@ export function createValidators(log: Log): Validators {
     arguments(target, given, fixed) {
       if (target.inputSchema === null) return null
       const raw = fixed === null ? (given ?? EMPTY) : withFixed(given ?? EMPTY, fixed)
-      return checkFor(`${target.schemaKey}i`, target.inputSchema, target.exposed)(JSON.parse(raw.toString('utf8')))
+      const value: unknown = JSON.parse(raw.toString('utf8'))
+      return checkFor(`${target.schemaKey}i`, target.inputSchema, target.exposed)(value, raw)
     },
     checkResult(target, call, reply) {
       if (target.outputSchema === null || 'error' in reply) return reply
@@ -141,7 +187,7 @@ export function createValidators(log: Log): Validators {
       const fault =
         content === null
           ? { at: '', message: 'structuredContent is missing' }
-          : checkFor(`${target.schemaKey}o`, target.outputSchema, target.exposed)(inner)
+          : checkFor(`${target.schemaKey}o`, target.outputSchema, target.exposed)(inner, result)
       if (fault === null) return reply
       if (knowsToolErrors(call))
         return { result: errorResult(call, `The result of the tool does not fit its outputSchema: ${describe(fault)}`) }

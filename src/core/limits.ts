@@ -123,7 +123,11 @@ export const LIMITS = {
   schemaBytes: 64 * 1024, // Largest schema that is compiled; larger ones are interpreted.
   schemaNodes: 2_000, // Most parts of a schema that is compiled.
   schemaDepth: 32, // Deepest nesting of a schema that is compiled.
-  schemaSteps: 200_000, // Steps of an interpreted check.
+  schemaSteps: 50_000, // Steps of an interpreted check, and of the patterns of any.
+  schemaVisits: 2_000_000, // Nodes times values, up to which a compiled check is let run: a tenth of a second.
+  validatorCacheBytes: 32 * 1024 * 1024, // Text of the schemas whose validators are kept, per worker.
+  patternChars: 1_000, // Longest `pattern` of a schema that is judged.
+  patternWeight: 4_000, // Instructions of all patterns of a schema.
   // registry
   pieceBytes: 256 * 1024, // Size of the pieces in which long things go between threads and processes.
   sliceMs: 5, // How long a long task runs before it lets others run.
