@@ -66,7 +66,7 @@ function operation(route: Route): Json {
 /** `get_v1_upstreams_upstream` and the like: stable, and unique because method and path are. */
 function operationId({ method, path }: Route): string {
   const words = path.split(/[^A-Za-z0-9]+/).filter((word) => word !== '')
-  return [method.toLowerCase(), ...words].join('_')
+  return [method.toLowerCase(), ...(words.length === 0 ? ['index'] : words)].join('_')
 }
 
 /** Entities with a version are removed by it; tokens have none. */

@@ -58,6 +58,7 @@ const makeServer = async () => {
 const makeToken = async () => ({ name: (await rest.token(fresh(), ['use'])).row.name })
 
 const SAMPLES: Readonly<Record<string, Sample>> = {
+  'GET /': { status: 200 },
   'GET /version': { status: 200 },
   'GET /openapi.json': { status: 200 },
   'GET /v1/status': { status: 200 },
@@ -312,7 +313,7 @@ for (const route of TABLE) {
 }
 
 test('while the store is away every route that needs it says so, and those that do not go on', async () => {
-  const storeless = ['/version', '/openapi.json', '/v1/tools', '/v1/prompts', '/v1/resources']
+  const storeless = ['/', '/version', '/openapi.json', '/v1/tools', '/v1/prompts', '/v1/resources']
   const requests: (() => Promise<[Route, Answered]>)[] = []
   for (const route of TABLE) {
     const sample = sampleOf(route)

@@ -428,6 +428,15 @@ export const STATUS = {
     },
   },
 } as const
+export const INDEX = {
+  type: 'object',
+  required: ['name', 'version', 'endpoints'],
+  properties: {
+    name: { type: 'string' },
+    version: { type: 'string' },
+    endpoints: { type: 'object', additionalProperties: { type: 'string' } },
+  },
+} as const
 export const ANY_OBJECT = { type: 'object' } as const
 
 export const PROBLEM = {

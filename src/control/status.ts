@@ -1,12 +1,35 @@
-// What the gateway says of itself: versions and figures. Absent on purpose: `/`, /health and /ready, which every worker
-// answers at its edge.
+// What the gateway says of itself: where everything is, versions and figures. Absent on purpose: /health and /ready,
+// which every worker answers at its edge.
 
 import { LEGACY_REVISIONS, MODERN_REVISIONS } from '../core/model.ts'
 import { rfc3339 } from '../core/time.ts'
 import type { RestContext, Route } from './route.ts'
-import { STATUS, VERSION_ANSWER } from './schemas.ts'
+import { INDEX, STATUS, VERSION_ANSWER } from './schemas.ts'
 
 export const statusRoutes: readonly Route[] = [
+  {
+    method: 'GET',
+    path: '/',
+    permission: 'token',
+    summary: 'What is here',
+    answers: { 200: INDEX },
+    handle: (_, { version, config: { publicUrl } }) => ({
+      status: 200,
+      body: {
+        name: 'mcp-gateway',
+        version,
+        endpoints: {
+          mcp: `${publicUrl}/mcp`,
+          virtualServer: `${publicUrl}/servers/{slug}/mcp`,
+          rpc: `${publicUrl}/rpc`,
+          api: `${publicUrl}/v1`,
+          openapi: `${publicUrl}/openapi.json`,
+          health: `${publicUrl}/health`,
+          ready: `${publicUrl}/ready`,
+        },
+      },
+    }),
+  },
   {
     method: 'GET',
     path: '/version',
