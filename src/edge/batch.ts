@@ -1,6 +1,8 @@
-// Batches: requests that run side by side and whose answers leave as one array.
+// Batches: requests that run side by side and whose answers leave as one array. In it one answer that is no JSON would take
+// the others with it, so here every answer is proven whole, large ones too.
 
-import type { Message } from '../mcp/jsonrpc.ts'
+import { GatewayError } from '../core/errors.ts'
+import { type Message, scanObject } from '../mcp/jsonrpc.ts'
 import type { EdgeParts } from './parts.ts'
 import type { PostedCall } from './posted-call.ts'
 import { encodeRefusal, toGatewayError } from './reply.ts'
@@ -9,6 +11,15 @@ import { newRequestId } from './request-id.ts'
 const OPEN = Buffer.from('[')
 const COMMA = Buffer.from(',')
 const CLOSE = Buffer.from(']')
+
+function isWhole(parts: readonly Buffer[]): boolean {
+  try {
+    scanObject(Buffer.concat(parts as Buffer[]))
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** `begin` makes a call of a request; what it throws is the answer to that request alone. */
 export async function answerAll(
@@ -24,7 +35,10 @@ export async function answerAll(
       const requestId = newRequestId()
       return [encodeRefusal(message.id, toGatewayError(thrown, requestId, edge.log), requestId)]
     }
-    return (await edge.calls.handle(call)).parts
+    const { parts } = await edge.calls.handle(call)
+    if (isWhole(parts)) return parts
+    const broken = new GatewayError('UPSTREAM_INVALID', "The upstream's result is not JSON")
+    return [encodeRefusal(message.id, broken, call.requestId)]
   }
   // The batch came through the gate as one; its further calls count too.
   const further = requests.length - 1

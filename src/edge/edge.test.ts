@@ -94,6 +94,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
   const tools: Record<string, (call: Call) => Promise<Reply> | Reply> = {
     echo: (call) => ({ result: json({ revision: call.revision, session: call.session?.key ?? null }) }),
     parts: () => ({ result: [Buffer.from('{"a":'), Buffer.from('1}')] }),
+    broken: () => ({ result: Buffer.from('{"a":1},"b":}') }),
     wait,
     notify: (call) => {
       for (const progress of [1, 2]) call.notify?.('notifications/progress', json({ progressToken: 'p', progress }))
@@ -853,6 +854,21 @@ describe('sessions', () => {
       assert.deepEqual([refusal.status, codeOf(refusal), rpcOf(refusal).id], [400, 'INVALID_REQUEST', null])
     }
     assert.equal((await ask(rig, { body: batch })).status, 400)
+  })
+
+  test('one answer of a batch that is no JSON fails alone', async () => {
+    const rig = await start()
+    const body = [tool('parts', 'a'), tool('broken', 'b'), tool('parts', 'c')]
+    const answer = await ask(rig, { headers: await begin(rig, '2025-03-26'), body })
+    const answers = JSON.parse(answer.text) as { id: string; result?: object; error?: { data: { code: string } } }[]
+    assert.deepEqual(
+      answers.map(({ id, result, error }) => [id, result ?? error?.data.code]),
+      [
+        ['a', { a: 1 }],
+        ['b', 'UPSTREAM_INVALID'],
+        ['c', { a: 1 }],
+      ],
+    )
   })
 
   test('notifications and posted answers are accepted without a body', async () => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { JsonFault, scanItems, scanMembers, skipValue } from './json.ts'
+import { closingBracket, JsonFault, scanItems, scanMembers, skipValue } from './json.ts'
 
 const members = (text: string, depth = 64): { key: string; value: string }[] => {
   const bytes = Buffer.from(text)
@@ -132,5 +132,18 @@ test('any JSON value is walked to its end, any broken one is refused as JSON.par
       )
     }),
     { numRuns: 3_000 },
+  )
+})
+
+test('the bracket that closes a value is where the value ends, whatever follows', () => {
+  const long = fc.string({ minLength: 0, maxLength: 400, unit: fc.constantFrom('a', '"', '\\', '{', ']', 'é', '\n') })
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 5 }), long, fc.string(), (inner, text, tail) => {
+      const value = Buffer.from(JSON.stringify({ text, inner: JSON.parse(inner) as unknown, again: [text] }))
+      const bytes = Buffer.concat([Buffer.from(' '), value, Buffer.from(tail)])
+      assert.equal(closingBracket(bytes, 1, bytes.length), 1 + value.length)
+      assert.equal(closingBracket(bytes, 1, value.length), -1, 'one byte short')
+    }),
+    { numRuns: 500 },
   )
 })

@@ -197,6 +197,53 @@ function keyText(bytes: Buffer, start: number, end: number): string {
   return raw.includes('\\') ? (JSON.parse(`"${raw}"`) as string) : raw
 }
 
+/** A string that has not ended within as many bytes is searched natively: a byte loop costs 1 ns each, a search 40 ns. */
+const NEAR_BYTES = 64
+
+/** Just behind the quote that ends the string at `from`, or -1; nothing between them is looked at but backslashes. */
+function closingQuote(bytes: Buffer, from: number, end: number): number {
+  let at = from + 1
+  for (;;) {
+    const near = Math.min(end, at + NEAR_BYTES)
+    while (at < near) {
+      const byte = bytes[at]
+      if (byte === QUOTE) return at + 1
+      at += byte === BACKSLASH ? 2 : 1
+    }
+    // Here no backslash before `at` is open: those of an escaped quote all lie behind it.
+    const quote = bytes.indexOf(QUOTE, at)
+    if (quote < 0 || quote >= end) return -1
+    let slash = quote - 1
+    while (slash >= at && bytes[slash] === BACKSLASH) slash -= 1
+    if ((quote - 1 - slash) % 2 === 0) return quote + 1
+    at = quote + 1
+  }
+}
+
+/**
+ * Just behind the bracket that closes the one at `from`, by quotes and brackets alone, or -1. What lies between may be no
+ * JSON, but if it is, then this is its end: nothing of it can be taken for what stands around it.
+ */
+export function closingBracket(bytes: Buffer, from: number, end: number): number {
+  let at = from
+  let depth = 0
+  while (at < end) {
+    const byte = bytes[at]
+    if (byte === QUOTE) {
+      at = closingQuote(bytes, at, end)
+      if (at < 0) return -1
+      continue
+    }
+    at += 1
+    if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth += 1
+    else if (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY) {
+      depth -= 1
+      if (depth === 0) return at
+    }
+  }
+  return -1
+}
+
 /**
  * Members of the one object that `bytes[start, end)` holds, white space around it allowed. Proves the whole of it.
  * Errors: JsonFault for anything that is not exactly one JSON object, has a key twice, or nests deeper than `depthMax`.

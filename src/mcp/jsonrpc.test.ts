@@ -99,6 +99,8 @@ test('the answer of an upstream, small and large, in both orders of members', ()
     [`{"jsonrpc":"2.0","id":7,"result":{"id":3,"t":"${big}"}}`, `{"id":3,"t":"${big}"}`],
     [`{"result":{"t":"\\"id\\":7 ${big}","id":9},"jsonrpc":"2.0","id":7}`, `{"t":"\\"id\\":7 ${big}","id":9}`],
     [`{"jsonrpc":"2.0","result":{"t":"${big}"},"id":7}`, `{"t":"${big}"}`],
+    [`{"jsonrpc":"2.0","id":7,"result":{"t":"${big}\\\\","u":"}"}}`, `{"t":"${big}\\\\","u":"}"}`],
+    [`{"result":{"t":"},\\"jsonrpc","u":["${big}"]},"jsonrpc":"2.0","id":7}`, `{"t":"},\\"jsonrpc","u":["${big}"]}`],
   ]
   for (const [text, result] of cases)
     assert.deepEqual(readReply(Buffer.from(text), '7'), { result: Buffer.from(result) }, text.slice(0, 60))
@@ -131,6 +133,10 @@ test('what upstreams may not answer', () => {
     `{"jsonrpc":"2.0","id":7,"result":{"t":"${big}"}}{"jsonrpc":"2.0","id":7,"result":{}}`,
     `{"result":{"t":"${big}"},"id":8,"x":{},"jsonrpc":"2.0","id":7}`,
     `{"result":{"t":"${big}"},"method":"m","x":{},"jsonrpc":"2.0","id":7}`,
+    `{"jsonrpc":"2.0","id":7,"result":{"t":"${big}"},"error":{"code":1,"message":"m"}}`,
+    `{"jsonrpc":"2.0","id":7,"result":{"t":"${big}"}},{"x":{}}`,
+    `{"jsonrpc":"2.0","id":7,"result":{"t":"${big}\\\\"}},{"x":"}}`,
+    `{"result":{"t":"${big}"},"jsonrpc":"2.0","id":8},"jsonrpc":"2.0","id":7}`,
   ]
   for (const text of texts)
     assert.equal(
