@@ -398,6 +398,8 @@ test('pipelined requests are answered in order, and a fault behind them does not
   // The fast lane looks at what is behind a request when that is over, and then there is someone to refuse it.
   assert.deepEqual(statuses(faulty), lane === 'node' ? [200, 200] : [200, 200, 400])
   assert.ok(faulty.indexOf('slow') < faulty.indexOf('quick'))
+  const tunnel = await talk(port, `${ask('/slow')}CONNECT h:80 HTTP/1.1\r\n${HEAD}\r\n`)
+  assert.deepEqual(statuses(tunnel), lane === 'node' ? [200] : [200, 405])
 })
 
 test('a refusal before the body is read keeps the connection for a short body and drops it for a long one', async () => {

@@ -480,12 +480,14 @@ function refusalOf(error: NodeJS.ErrnoException, limits: LaneLimits): GatewayErr
 /** `error` came up while the parser read from `socket`: answer where an answer would be understood, else just end. */
 function onClientError(error: NodeJS.ErrnoException, socket: Carrier, limits: LaneLimits): void {
   const refusal = refusalOf(error, limits)
-  if (refusal === null || socket.destroyed) {
-    socket.destroy()
-    return
-  }
+  if (refusal === null || socket.destroyed) socket.destroy()
+  else refuseLast(socket, refusal, limits)
+}
+
+/** `refusal` is our last word on this connection, unless the answer to an earlier request is due: then that one is. */
+function refuseLast(socket: Carrier, refusal: GatewayError, limits: LaneLimits): void {
   const connection = socket[CONNECTION]
-  // What still comes in behind our last word on this connection.
+  // What still comes in behind our last word.
   if (connection?.closing === true) return
   if (connection !== undefined) connection.closing = true
   const latest = connection?.latest ?? null
@@ -553,11 +555,7 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
     response.writeHead(417, [...headers, 'Connection', 'close']).end(text)
   })
   server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
-    refuseRaw(
-      socket,
-      new GatewayError('METHOD_NOT_ALLOWED', 'This is no proxy: CONNECT is not served'),
-      limits.lingerMs,
-    )
+    refuseLast(socket, new GatewayError('METHOD_NOT_ALLOWED', 'This is no proxy: CONNECT is not served'), limits)
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => onClientError(error, socket, limits))
   const fast =
