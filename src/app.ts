@@ -25,7 +25,7 @@ import type { Log } from './ports/log.ts'
 import type { FileRows, NewUpstream } from './ports/store.ts'
 import type { Primary } from './primary.ts'
 import { createSupervisor, openFilesShortage, type Supervisor, workersAuto } from './supervisor.ts'
-import { restSocketPath, type StartMessage } from './worker-start.ts'
+import { restSocketPath, type StartMessage, type WorkerAnswers } from './worker-start.ts'
 
 export interface StartOptions {
   readonly config: Config
@@ -229,6 +229,10 @@ async function serveByWorkers(
   })
   closers.push(() => restServer.close())
   const feed = createFeedSender({ feed: primary.feed, limits, log })
+  const answers: { [K in keyof WorkerAnswers]: () => WorkerAnswers[K] } = {
+    start: () => start,
+    ended: () => [...primary.sessionEnds.all()].map(({ key, expiresMs }) => [key, expiresMs]),
+  }
   const supervisor = createSupervisor({
     workers,
     workerScript: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
@@ -237,12 +241,11 @@ async function serveByWorkers(
     clock,
     log,
     random: Math.random,
-    onWorker(messages, n) {
+    onWorker(messages) {
       primary.bus.attach(messages)
       serveControl({ control: primary.control, messages, limits, log })
       feed.attach(messages)
-      const ended = [...primary.sessionEnds.all()].map(({ key, expiresMs }) => [key, expiresMs] as const)
-      messages.on('start', () => messages.send('start', { start: { ...start, worker: n }, ended }))
+      messages.on('start', (what) => messages.send('start', answers[what as keyof WorkerAnswers]()))
     },
   })
   closers.push(() => supervisor.stop())

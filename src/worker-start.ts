@@ -16,7 +16,8 @@ export interface StartMessage {
   readonly runPath: string
 }
 
-export interface WorkerStart {
+/** What a worker asks before it serves, and what it is told. */
+export interface WorkerAnswers {
   readonly start: StartMessage
   /** Sessions that have ended before their time: key and expiry. */
   readonly ended: readonly (readonly [key: string, expiresMs: number])[]

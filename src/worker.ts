@@ -15,20 +15,23 @@ import type { Messages } from './ports/messages.ts'
 import { createHolder } from './registry/holder.ts'
 import { createWorkerSide, type WorkerSide } from './supervisor.ts'
 import { createLog } from './telemetry/log.ts'
-import { restSocketPath, type WorkerStart } from './worker-start.ts'
+import { restSocketPath, type WorkerAnswers } from './worker-start.ts'
 
 const clock: Clock = { now: () => Date.now() }
 
-function askStart(messages: Messages): Promise<WorkerStart> {
+function ask<K extends keyof WorkerAnswers>(messages: Messages, what: K): Promise<WorkerAnswers[K]> {
   return new Promise((resolve) => {
-    messages.on('start', (body) => resolve(body as WorkerStart))
-    messages.send('start', null)
+    const stop = messages.on('start', (body) => {
+      stop()
+      resolve(body as WorkerAnswers[K])
+    })
+    messages.send('start', what)
   })
 }
 
 async function work(side: WorkerSide): Promise<void> {
   const { messages, n } = side
-  const { start, ended } = await askStart(messages)
+  const start = await ask(messages, 'start')
   const { config } = start
   const { limits, telemetry } = config
   const log = createLog({
@@ -55,10 +58,18 @@ async function work(side: WorkerSide): Promise<void> {
   const children = createChildConnector({ path: childSocketPath(start.runPath, tmpdir()), limits })
   const rest = createForwarder({
     socketPath: restSocketPath(start.runPath),
-    bodyBytes: limits.bodyBytes,
+    bodyBytes: limits.restBodyBytes,
     answerBytes: limits.upstreamBodyBytes,
     answerMs: limits.requestMs + limits.callMs,
-    waitingMax: limits.controlOutstanding,
+    waitingMax: limits.restInFlight,
+    mayRead: async ({ headers }) => {
+      try {
+        await authenticator.authenticate(headers.authorization)
+        return true
+      } catch {
+        return false
+      }
+    },
   })
   await holder.ready()
   const plane = createDataPlane({
@@ -77,7 +88,8 @@ async function work(side: WorkerSide): Promise<void> {
     clock,
     log,
   })
-  for (const [key, expiresMs] of ended) plane.edge.markEnded(key, expiresMs)
+  // Not before: the edge hears of ends from here on, and one that came earlier must not be missed.
+  for (const [key, expiresMs] of await ask(messages, 'ended')) plane.edge.markEnded(key, expiresMs)
   side.onDrain(async () => {
     await plane.drain()
     rest.close()

@@ -1,9 +1,10 @@
 // The forwarder between two real servers: one on TCP as a worker's, one on a Unix socket as the primary's.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdtempSync } from 'node:fs'
 import { createServer, request as httpRequest, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -30,7 +31,10 @@ let primary: Server | null = createServer((request, response) => {
   })
 })
 await new Promise<void>((resolve) => primary!.listen(socketPath, resolve))
-const forwarder = createForwarder({ socketPath, bodyBytes: 1_000, answerBytes: 4_000, answerMs: 2_000, waitingMax: 2 })
+const forwarder = createForwarder({
+  ...{ socketPath, bodyBytes: 1_000, answerBytes: 4_000, answerMs: 2_000, waitingMax: 2 },
+  mayRead: async ({ headers }) => headers.authorization === 'Bearer t',
+})
 const worker = createNodeServer({
   handler: forwarder.handler,
   limits: LIMITS,
@@ -49,10 +53,11 @@ function ask(
   method: string,
   path: string,
   body = '',
+  token = 't',
 ): Promise<{ status: number; etag: string | undefined; text: string }> {
   return new Promise((resolve, reject) => {
     const sent = httpRequest(
-      { host: '127.0.0.1', port, method, path, agent: false, headers: { authorization: 'Bearer t' } },
+      { host: '127.0.0.1', port, method, path, agent: false, headers: { authorization: `Bearer ${token}` } },
       (response: IncomingMessage) => {
         let text = ''
         response.on('data', (chunk) => {
@@ -74,6 +79,16 @@ test('method, path, query, headers and body go there; status, headers and body c
   })
   assert.deepEqual(await ask('DELETE', '/v1/x'), { status: 204, etag: '"v1"', text: '' })
   assert.equal((await ask('HEAD', '/v1/x')).status, 201)
+})
+
+test('of a caller who may not, no body is read: the primary refuses by the head alone', async () => {
+  assert.equal((await ask('POST', '/v1/x', '{}', 'other')).text, 'POST /v1/x Bearer other ')
+  // Announced and never sent: an answer can only come from someone who does not wait for it.
+  const head = 'POST /v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n'
+  const socket = connect(port, '127.0.0.1', () => socket.write(head))
+  const [first] = (await once(socket, 'data')) as [Buffer]
+  socket.destroy()
+  assert.match(first.toString(), /^HTTP\/1\.1 201 /)
 })
 
 test('bounds and faults are typed', async () => {

@@ -17,6 +17,8 @@ export interface ForwardOptions {
   readonly answerMs: number
   /** Requests that may wait for the primary at once; more are refused with OVERLOADED. */
   readonly waitingMax: number
+  /** Whether the primary would read this caller's body: of anyone else none is read, only the head goes on. */
+  readonly mayRead: (exchange: Exchange) => Promise<boolean>
 }
 
 export interface Forwarder {
@@ -36,6 +38,8 @@ const HOP_BY_HOP = new Set([
   'content-length',
   'date',
 ])
+
+const NO_BYTES = Buffer.alloc(0)
 
 interface Answer {
   readonly status: number
@@ -94,7 +98,7 @@ export function createForwarder(options: ForwardOptions): Forwarder {
     if (waiting >= options.waitingMax) throw new GatewayError('OVERLOADED', undefined, { retryAfterSeconds: 1 })
     waiting += 1
     try {
-      const body = await exchange.body(options.bodyBytes)
+      const body = (await options.mayRead(exchange)) ? await exchange.body(options.bodyBytes) : NO_BYTES
       const {
         status,
         headers,
