@@ -33,7 +33,8 @@ for (const digit of '0123456789abcdefABCDEF') HEX[digit.charCodeAt(0)] = Number.
 
 /** No control character but the tab, no return and no line feed but at the ends of lines. */
 const LINES = /^(?:[\t\x20-\x7e\x80-\xff]*\r\n)+$/
-const BEGUN_LINES = /^(?:[\t\x20-\x7e\x80-\xff]*\r\n)*[\t\x20-\x7e\x80-\xff]*\r?$/
+/** What no further byte can mend. */
+const NO_LINES = /[^\r]\n|\r[^\n]|[^\t\r\n\x20-\x7e\x80-\xff]/
 const NOT_IN_LINE = /[^\t\x20-\x7e\x80-\xff]/
 const HEAD_START = 'HTTP/1.'
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: .*)?$/
@@ -197,7 +198,7 @@ export class AnswerReader {
     if (length > this.#headBytesLeft)
       throw new GatewayError('UPSTREAM_INVALID', `The headers of ${this.#host} are too large`)
     if (!isWhole) {
-      if (before === 0) this.#checkStart(block.toString('latin1', from, to))
+      this.#checkBegun(block.toString('latin1', from, to), before)
       this.#pending = before === 0 ? Buffer.from(block.subarray(from, to)) : block
       return end
     }
@@ -208,11 +209,10 @@ export class AnswerReader {
     return at + length - before
   }
 
-  /** Says at once what no end can mend: nobody should wait for the CRLF of something that is not HTTP. */
-  #checkStart(text: string): void {
-    const start = text.slice(0, HEAD_START.length)
-    if (!HEAD_START.startsWith(start)) throw this.#fault('the status line')
-    if (!BEGUN_LINES.test(text)) throw this.#fault('a control character')
+  /** Says at once what the end of the head cannot mend: nobody should wait for it. The first bytes have been looked at. */
+  #checkBegun(text: string, bytesSeen: number): void {
+    if (!HEAD_START.startsWith(text.slice(0, HEAD_START.length))) throw this.#fault('the status line')
+    if (NO_LINES.test(text.slice(Math.max(0, bytesSeen - 1)))) throw this.#fault('a control character')
   }
 
   /** `text` ends with the CRLF of its last line. */

@@ -9,7 +9,8 @@ import { LIMITS } from '../core/limits.ts'
 import { AnswerReader, type AnswerSink } from './answer-reader.ts'
 import { checkLiteralHost, guardedLookup } from './guard.ts'
 import type { CreateLink, Link, LinkHandler, LinkOptions, LinkRequest, Sending } from './link.ts'
-import { describeFault, waitingFault } from './link-faults.ts'
+import { closedFault, connectFault, describeFault, waitingFault } from './link-faults.ts'
+import { RequestHeads } from './request-heads.ts'
 import { createLink as createUndiciLink } from './undici-link.ts'
 
 const READ_BYTES = 64 * 1024
@@ -25,7 +26,7 @@ const TCP_KEEP_ALIVE_MS = 60_000
 /** A request under way: it waits for a connection, then it has one. */
 class Run implements Sending, AnswerSink {
   readonly head: string
-  readonly body: Buffer | null
+  body: Buffer | null
   connection: Connection | null = null
   begun = false
   readonly #link: FastLink
@@ -147,6 +148,7 @@ class Connection {
       this.#socket.write(body)
       this.#socket.uncork()
     }
+    run.body = null
   }
 
   /** Ends it, and the request on it with what is wrong; null stands for a connection that just ended. */
@@ -156,11 +158,9 @@ class Connection {
     clearTimeout(this.#connectTimer)
     this.#reader.stop()
     this.#socket.destroy()
-    const { run } = this
-    const fault = (): GatewayError => describeFault(error, this.#link.host, 0)
-    const first = this.#link.onDrop(this)
-    if (run !== null) run.fail(fault())
-    else if (first !== null) first.fail(fault())
+    // Of a failed attempt to connect, whoever waits longest.
+    const run = this.#link.onDrop(this) ?? this.run
+    run?.fail(describeFault(error, this.#link.host))
   }
 
   #onConnect(): void {
@@ -170,7 +170,7 @@ class Connection {
   }
 
   #onConnectLate(connectMs: number): void {
-    this.drop(new GatewayError('UPSTREAM_UNAVAILABLE', `Connecting to ${this.#link.host} took over ${connectMs} ms`))
+    this.drop(connectFault(this.#link.host, connectMs))
   }
 
   #onRead(bytes: Buffer, length: number): boolean {
@@ -179,14 +179,11 @@ class Connection {
       this.drop(null)
       return false
     }
-    let isEnd: boolean
     try {
-      isEnd = this.#reader.push(bytes, length)
+      if (this.#reader.push(bytes, length)) this.#onAnswered()
     } catch (error) {
       this.drop(error as Error)
-      return false
     }
-    if (isEnd) this.#onAnswered()
     return !this.#isGone
   }
 
@@ -232,16 +229,14 @@ class FastLink implements Link {
   #rested: Connection[] = []
   #isTurnSet = false
   #sweeper: NodeJS.Timeout | null = null
-  /** The latest path and headers, which are good, and the lines of those headers. */
-  #path = ''
-  #headers: readonly string[] = []
-  #fields = ''
+  readonly #heads: RequestHeads
   #isClosed = false
   #quiet: PromiseWithResolvers<void> | null = null
 
   constructor(origin: URL, options: LinkOptions) {
     checkLiteralHost(origin.hostname, options.guard)
     this.host = origin.host
+    this.#heads = new RequestHeads(origin.host)
     this.#options = options
     this.#inFlightMax = options.connectionsMax + LIMITS.upstreamWaitingMax
     this.#target = { host: origin.hostname.replace(/^\[|\]$/g, ''), port: Number(origin.port || 80) }
@@ -252,11 +247,11 @@ class FastLink implements Link {
     let head = ''
     let fault: GatewayError | null = null
     try {
-      head = this.#headOf(request)
+      head = this.#heads.of(request)
     } catch (error) {
       fault = error as GatewayError
     }
-    if (this.#isClosed) fault = new GatewayError('UPSTREAM_UNAVAILABLE', `The connections to ${this.host} are closed`)
+    if (this.#isClosed) fault = closedFault(this.host)
     else if (this.inFlight > this.#inFlightMax) fault = waitingFault(this.host)
     const run = new Run(this, handler, head, request)
     if (fault !== null) {
@@ -280,7 +275,7 @@ class FastLink implements Link {
   }
 
   #endAll(): void {
-    const closed = new GatewayError('UPSTREAM_UNAVAILABLE', `The connections to ${this.host} are closed`)
+    const closed = closedFault(this.host)
     const waiting = [...this.#waiting]
     this.#waiting.clear()
     for (const connection of this.#connections) connection.drop(closed)
@@ -387,23 +382,6 @@ class FastLink implements Link {
     for (const connection of this.#idle.filter(({ usableUntilMs }) => usableUntilMs < nowMs)) connection.drop(null)
     if (this.#idle.length + this.#rested.length + this.#resting.length > 0) this.#sweepLater()
   }
-
-  // --- heads ----------------------------------------------------------------------------------------------------------
-
-  #headOf({ method, path, headers, body }: LinkRequest): string {
-    if (path !== this.#path) {
-      if (!PATH.test(path)) throw refuse('this path')
-      this.#path = path
-    }
-    // Most requests of a link carry the same list.
-    if (headers !== this.#headers) {
-      this.#fields = fieldsOf(headers)
-      this.#headers = headers
-    }
-    const length = body === null ? (method === 'POST' ? 0 : -1) : body.length
-    const last = length < 0 ? '\r\n' : `content-length: ${length}\r\n\r\n`
-    return `${method} ${path} HTTP/1.1\r\nhost: ${this.host}\r\n${this.#fields}${last}`
-  }
 }
 
 function onTurn(link: FastLink): void {
@@ -412,38 +390,6 @@ function onTurn(link: FastLink): void {
 
 function onSweep(link: FastLink): void {
   link.onSweep()
-}
-
-const PATH = /^\/[\x21-\x7e]*$/
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-const NOT_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/
-/** These are the link's own, or would change how the request is read. */
-const RESERVED = new Set([
-  ...['connection', 'content-length', 'expect', 'host', 'keep-alive', 'proxy-connection', 'te', 'trailer'],
-  ...['transfer-encoding', 'upgrade'],
-])
-/** Names that have been looked at and are good; they are few. */
-const names = new Set<string>()
-const NAMES_MAX = 1_000
-const NAME_CHARS_MAX = 64
-
-const refuse = (what: string): GatewayError =>
-  new GatewayError('UPSTREAM_INVALID', `Refused to send ${what}: HTTP cannot carry it`)
-
-/** The lines of these headers. */
-function fieldsOf(headers: readonly string[]): string {
-  let text = ''
-  for (let at = 0; at < headers.length; at += 2) {
-    const name = headers[at]!
-    const value = headers[at + 1] ?? ''
-    if (!names.has(name)) {
-      if (!TOKEN.test(name) || RESERVED.has(name.toLowerCase())) throw refuse(`the header ${JSON.stringify(name)}`)
-      if (names.size < NAMES_MAX && name.length <= NAME_CHARS_MAX) names.add(name)
-    }
-    if (NOT_IN_VALUE.test(value)) throw refuse(`the value of the header ${name}`)
-    text += `${name}: ${value}\r\n`
-  }
-  return text
 }
 
 export const createFastLink: CreateLink = (origin, options) =>

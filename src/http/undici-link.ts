@@ -8,7 +8,8 @@ import { GatewayError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import { checkLiteralHost, guardedLookup } from './guard.ts'
 import type { CreateLink, Link, LinkHandler, LinkOptions, LinkRequest, Sending } from './link.ts'
-import { describeFault, waitingFault } from './link-faults.ts'
+import { connectFault, describeFault, waitingFault } from './link-faults.ts'
+import { checkPath, linesOf } from './request-heads.ts'
 import { createTrust } from './tls.ts'
 
 // Its one file, as all of undici takes 50 ms of a start; it is CommonJS and pinned to an exact version.
@@ -69,7 +70,7 @@ class Run implements Sending {
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
     if (this.#over) return
     this.#finish()
-    this.#handler.onError(describeFault(error, this.#link.host, this.#link.connectMs), this.begun)
+    this.#handler.onError(this.#link.describe(error), this.begun)
   }
 
   abort(): void {
@@ -107,13 +108,13 @@ class UndiciLink implements Link {
   readonly host: string
   inFlight = 0
   readonly #pool: UndiciPool
-  readonly connectMs: number
+  readonly #connectMs: number
   readonly #inFlightMax: number
 
   constructor(origin: URL, options: LinkOptions) {
     checkLiteralHost(origin.hostname, options.guard)
     this.host = origin.host
-    this.connectMs = options.connectMs
+    this.#connectMs = options.connectMs
     this.#inFlightMax = options.connectionsMax + LIMITS.upstreamWaitingMax
     const trust = origin.protocol === 'https:' ? createTrust(options.ca, options.caPinned) : null
     this.#pool = new Pool(origin.origin, {
@@ -139,8 +140,14 @@ class UndiciLink implements Link {
     this.inFlight += 1
     const run = new Run(this, handler, request.headMs)
     const { method, path, headers, body } = request
-    if (this.inFlight > this.#inFlightMax) run.onResponseError(null, waitingFault(this.host))
-    else this.#pool.dispatch({ method, path, headers: headers as string[], body }, run)
+    try {
+      checkPath(path)
+      linesOf(headers)
+      if (this.inFlight > this.#inFlightMax) throw waitingFault(this.host)
+      this.#pool.dispatch({ method, path, headers: headers as string[], body }, run)
+    } catch (error) {
+      run.onResponseError(null, error as Error)
+    }
     return run
   }
 
@@ -156,6 +163,11 @@ class UndiciLink implements Link {
     // Whichever is first: with requests still queued, undici's close would wait for ever once destroyed.
     await Promise.race([this.#pool.close(), late])
     clearTimeout(timer)
+  }
+
+  describe(error: Error): GatewayError {
+    const isLate = (error as NodeJS.ErrnoException).code === 'UND_ERR_CONNECT_TIMEOUT'
+    return isLate ? connectFault(this.host, this.#connectMs) : describeFault(error, this.host)
   }
 }
 
