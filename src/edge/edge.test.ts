@@ -918,6 +918,16 @@ describe('cancellation', () => {
     }
   })
 
+  test('what cannot be an id is neither looked for nor told to other workers', async () => {
+    const rig = await start()
+    const session = await begin(rig)
+    for (const requestId of ['x'.repeat(1_000_000), { a: 1 }, [7], 1.5, true, null]) {
+      const body = { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId } }
+      assert.equal((await ask(rig, { headers: session, body })).status, 202)
+    }
+    assert.deepEqual(rig.bus.published, [])
+  })
+
   test('going away cancels a stateless call and a plain one, but not a call of a session', async () => {
     const rig = await start()
     const session = await begin(rig)

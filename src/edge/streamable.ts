@@ -16,7 +16,7 @@ import {
   META,
   unsupportedVersion,
 } from '../mcp/classify.ts'
-import { type Message, readBody } from '../mcp/jsonrpc.ts'
+import { isRequestId, type Message, readBody } from '../mcp/jsonrpc.ts'
 import { sseEvent } from '../mcp/sse.ts'
 import { answerAll } from './batch.ts'
 import { type Accepted, acceptedOf, hopsOf, needJsonBody } from './headers.ts'
@@ -173,7 +173,8 @@ async function postBatch(posted: Posted, messages: readonly Message[]): Promise<
 function take(edge: EdgeParts, session: Session, message: Message): void {
   if (message.method !== 'notifications/cancelled') return
   const id = message.params.raw('requestId')
-  if (id === null || edge.calls.cancel(session.key, id)) return
+  // What no request can be called is not looked for, and not told to every worker: it may be megabytes.
+  if (id === null || !isRequestId(id) || edge.calls.cancel(session.key, id)) return
   edge.bus.publish('cancel', { session: session.key, id: id.toString('utf8') })
 }
 

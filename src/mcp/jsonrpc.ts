@@ -39,6 +39,11 @@ function isId(bytes: Buffer, member: Member): boolean {
   return first === 0x22 || INTEGER.test(bytes.toString('latin1', member.start, member.end))
 }
 
+/** Whether raw JSON text could be the id of a request: only then is it worth looking for. */
+export function isRequestId(raw: Buffer): boolean {
+  return isId(raw, { key: '', start: 0, end: raw.length })
+}
+
 /** Strict members of one whole object. Errors: JsonFault. */
 export function scanObject(bytes: Buffer, start = 0, end = bytes.length): Member[] {
   return scanMembers(bytes, start, end, UPSTREAM_DEPTH)
