@@ -29,6 +29,14 @@ export function createDropCounter(log: Log): { readonly count: number; drop(topi
   }
 }
 
+/** What takes something away from somebody; few of them come, and none may be lost among what anyone can send. */
+const REVOKING: ReadonlySet<Topic> = new Set<Topic>(['callersChanged', 'sessionEnded'])
+
+/** Whether one more may wait behind so many others. */
+export function hasRoom(topic: Topic, waiting: number, { busBacklog }: Pick<Limits, 'busBacklog'>): boolean {
+  return waiting < (REVOKING.has(topic) ? 2 * busBacklog : busBacklog)
+}
+
 type Handler = (event: never) => void
 
 export function createMemoryBus({ limits, log }: BusOptions): MemoryBus {
@@ -52,7 +60,7 @@ export function createMemoryBus({ limits, log }: BusOptions): MemoryBus {
 
   return {
     publish(topic, event) {
-      if (queue.length >= limits.busBacklog) {
+      if (!hasRoom(topic, queue.length, limits)) {
         dropped.drop(topic)
         return
       }

@@ -2,7 +2,7 @@
 
 import type { BusEvents, Topic } from '../ports/bus.ts'
 import type { Messages } from '../ports/messages.ts'
-import { type BusOptions, createDropCounter, createMemoryBus, type MemoryBus } from './bus-memory.ts'
+import { type BusOptions, createDropCounter, createMemoryBus, hasRoom, type MemoryBus } from './bus-memory.ts'
 
 interface News {
   readonly topic: Topic
@@ -22,7 +22,7 @@ export function createPrimaryBus(options: BusOptions): PrimaryBus {
   const relay = (news: News, from: Messages | null): void => {
     for (const worker of workers) {
       if (worker === from) continue
-      if (worker.backlog < options.limits.busBacklog) worker.send('bus', news)
+      if (hasRoom(news.topic, worker.backlog, options.limits)) worker.send('bus', news)
       else dropped.drop(news.topic)
     }
   }
@@ -59,7 +59,7 @@ export function createWorkerBus(options: BusOptions & { readonly messages: Messa
   return {
     publish(topic, event) {
       local.publish(topic, event)
-      if (messages.backlog < limits.busBacklog) messages.send('bus', { topic, event } satisfies News)
+      if (hasRoom(topic, messages.backlog, limits)) messages.send('bus', { topic, event } satisfies News)
       else dropped.drop(topic)
     },
     subscribe: (topic, handler) => local.subscribe(topic, handler),

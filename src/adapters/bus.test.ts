@@ -129,6 +129,27 @@ test('a worker that reads slowly loses news and holds up nobody', async () => {
   assert.deepEqual(heard[1], ['0', '1', '2', '3', '4'])
 })
 
+test('a flood of what anyone can send does not push out what takes rights and sessions away', async () => {
+  const { primary, buses, pairs } = replica(2, 5)
+  const heard: string[] = []
+  for (const [name, bus] of [['primary', primary], ...buses.entries()] as const) {
+    bus.subscribe('callersChanged', () => heard.push(`${name} callers`))
+    bus.subscribe('sessionEnded', () => heard.push(`${name} session`))
+  }
+  for (const pair of pairs) pair.hold()
+  for (let id = 0; id < 20; id += 1) {
+    cancel(primary, String(id))
+    cancel(buses[0]!, String(id))
+    await turn()
+  }
+  primary.publish('callersChanged', { hashes: null })
+  primary.publish('sessionEnded', { session: 's', expiresMs: 1 })
+  for (const pair of pairs) pair.release()
+  await turns()
+  const wanted = ['primary', 0, 1].flatMap((name) => [`${name} callers`, `${name} session`])
+  assert.deepEqual(heard.sort(), wanted.sort())
+})
+
 test('a worker that is gone is forgotten', async () => {
   const { primary, pairs, buses, heard } = replica(2)
   pairs[0]!.close()
