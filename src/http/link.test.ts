@@ -1,39 +1,27 @@
 // Both lanes to upstreams against real servers, by one table: what they send, what they hand on, and what they say when
 // things break. What only the fast lane promises stands in fast-link.test.ts, what it makes of odd answers in
-// answer-reader.test.ts and link-differential.test.ts.
+// answer-reader.test.ts and link-differences.test.ts.
 
 import assert from 'node:assert/strict'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { CA_PEM, OTHER_CA_PEM, SERVER_CERT_PEM, SERVER_KEY_PEM } from '../../test/fakes/certificates.ts'
-import type { GatewayError } from '../core/errors.ts'
+import {
+  fails,
+  laneTest,
+  listen,
+  OPTIONS,
+  type Outcome,
+  POST,
+  rawLink,
+  send,
+  succeeds,
+} from '../../test/fakes/links.ts'
 import { LIMITS } from '../core/limits.ts'
-import { createFastLink } from './fast-link.ts'
 import { createGuard } from './guard.ts'
-import type { CreateLink, Link, LinkOptions, LinkRequest } from './link.ts'
-import { createLink as createUndiciLink } from './undici-link.ts'
-
-const OPTIONS: LinkOptions = {
-  connectionsMax: 8,
-  connectMs: 2_000,
-  headerBytes: LIMITS.upstreamHeaderBytes,
-  ca: null,
-  caPinned: false,
-  guard: createGuard({ allowPrivate: true, networks: [] }),
-}
-
-const POST: LinkRequest = { method: 'POST', path: '/mcp', headers: [], body: Buffer.from('{}'), headMs: 0 }
-
-async function listen(t: TestContext, server: Server | ReturnType<typeof createTcpServer>): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.after(() => {
-    server.close()
-    if ('closeAllConnections' in server) server.closeAllConnections()
-  })
-  return (server.address() as AddressInfo).port
-}
+import type { CreateLink, Link, LinkOptions } from './link.ts'
 
 async function httpLink(
   t: TestContext,
@@ -45,66 +33,6 @@ async function httpLink(
   const link = createLink(new URL(`http://127.0.0.1:${port}`), { ...OPTIONS, ...options })
   t.after(() => link.close(0))
   return link
-}
-
-/** A server that answers every connection with raw bytes, or does with it what `on` says. */
-async function rawLink(
-  t: TestContext,
-  createLink: CreateLink,
-  on: (socket: Socket, count: number) => void,
-): Promise<Link> {
-  let count = 0
-  const sockets = new Set<Socket>()
-  const server = createTcpServer((socket) => {
-    sockets.add(socket)
-    socket.on('error', () => {})
-    count += 1
-    on(socket, count)
-  })
-  const port = await listen(t, server)
-  t.after(() => {
-    for (const socket of sockets) socket.destroy()
-  })
-  const link = createLink(new URL(`http://127.0.0.1:${port}`), OPTIONS)
-  t.after(() => link.close(0))
-  return link
-}
-
-type Outcome =
-  | { status: number; headers: Readonly<Record<string, string | undefined>>; body: string }
-  | { error: GatewayError; sent: boolean; status: number }
-
-function send(link: Link, request: Partial<LinkRequest> = {}, onHead?: () => void): Promise<Outcome> {
-  return new Promise((resolve) => {
-    let status = 0
-    let headers: Readonly<Record<string, string | undefined>> = {}
-    const chunks: Buffer[] = []
-    link.request(
-      { ...POST, ...request },
-      {
-        onHead: (code, given) => {
-          status = code
-          headers = given
-          onHead?.()
-        },
-        onData: (chunk) => chunks.push(chunk),
-        onEnd: () => resolve({ status, headers, body: Buffer.concat(chunks).toString() }),
-        onError: (error, sent) => resolve({ error, sent, status }),
-      },
-    )
-  })
-}
-
-async function fails(outcome: Promise<Outcome>): Promise<{ code: string; message: string; sent: boolean }> {
-  const got = await outcome
-  assert.ok('error' in got, JSON.stringify(got))
-  return { code: got.error.code, message: got.error.message, sent: got.sent }
-}
-
-/** One test, twice. */
-function laneTest(name: string, run: (t: TestContext, createLink: CreateLink) => Promise<void>): void {
-  test(`undici: ${name}`, (t) => run(t, createUndiciLink))
-  test(`fast: ${name}`, (t) => run(t, createFastLink))
 }
 
 laneTest('a request goes out as it is and its answer comes back', async (t, createLink) => {
@@ -351,4 +279,175 @@ laneTest('close waits for what is under way, and no longer than it may', async (
   await new Promise((resolve) => setTimeout(resolve, 20))
   await stuck.close(20)
   for (const outcome of both) assert.equal((await fails(outcome)).code, 'UPSTREAM_UNAVAILABLE')
+})
+
+laneTest('nothing is sent that a server could read as something else', async (t, createLink) => {
+  let requests = 0
+  const link = await httpLink(t, createLink, (_request, response) => {
+    requests += 1
+    response.end()
+  })
+  const injected = 'a\r\nx-evil: 1'
+  const table: Parameters<typeof send>[1][] = [
+    ...['a\nb', 'a\rb', injected, 'a\0b', '\x7f', '€', 'a\r\n\r\nGET / HTTP/1.1\r\n\r\n'].map((value) => ({
+      headers: ['x-good', '1', 'x-mine', value],
+    })),
+    ...['', 'a b', 'a:', 'a\r\n', 'é', '(a)', ' a', injected].map((name) => ({ headers: [name, 'x'] })),
+    ...['Host', 'content-length', 'Transfer-Encoding', 'CONNECTION', 'upgrade', 'expect', 'te', 'trailer'].map(
+      (name) => ({
+        headers: [name, '1'],
+      }),
+    ),
+    ...['', 'mcp', '*', 'http://x/', '/a b', '/a\tb', '/a\r\n', '/é', '/ HTTP/1.1\r\nx: y'].map((path) => ({ path })),
+  ]
+  for (const request of table) {
+    const got = await fails(send(link, request))
+    assert.deepEqual([got.code, got.sent, link.inFlight], ['UPSTREAM_INVALID', false, 0], JSON.stringify(request))
+  }
+  assert.equal(requests, 0)
+})
+
+laneTest('a body as large as they come goes and comes whole, on many connections at once', async (t, createLink) => {
+  const link = await httpLink(t, createLink, (request, response) => {
+    response.writeHead(200, request.url === '/sized' ? { 'content-length': request.headers['content-length'] } : {})
+    request.pipe(response)
+  })
+  const sizes = [0, 1, 1_000, 16_384, 16_385, 65_536, 300_000, 3_000_000]
+  await Promise.all(
+    sizes.flatMap((size, at) =>
+      ['/sized', '/chunks'].map(async (path) => {
+        const body = Buffer.alloc(size, `${at}-${path}|`)
+        assert.equal((await succeeds(send(link, { path, body }))).body, body.toString(), `${path} ${size}`)
+      }),
+    ),
+  )
+  assert.equal(link.inFlight, 0)
+})
+
+laneTest('requests without a body say so', async (t, createLink) => {
+  const link = await httpLink(t, createLink, ({ method, headers }, response) => {
+    response.end(`${method} ${headers['content-length']} ${headers['transfer-encoding']} ${headers.host !== undefined}`)
+  })
+  assert.equal((await succeeds(send(link, { body: null }))).body, 'POST 0 undefined true')
+  assert.equal((await succeeds(send(link, { method: 'GET', body: null }))).body, 'GET undefined undefined true')
+  assert.match(
+    (await succeeds(send(link, { method: 'DELETE', body: null }))).body,
+    /^DELETE (0|undefined) undefined true$/,
+  )
+})
+
+laneTest('events are handed on as they come', async (t, createLink) => {
+  let next: () => void = () => {}
+  const link = await httpLink(t, createLink, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    let count = 0
+    next = () => {
+      count += 1
+      if (count === 4) response.end()
+      else response.write(`data: ${count}\n\n`)
+    }
+    next()
+  })
+  const events: string[] = []
+  await new Promise<void>((resolve, reject) => {
+    link.request(
+      { ...POST, method: 'GET', body: null },
+      {
+        onHead: () => {},
+        // Each is asked for by the one before it.
+        onData: (chunk) => {
+          events.push(String(chunk))
+          next()
+        },
+        onEnd: resolve,
+        onError: reject,
+      },
+    )
+  })
+  assert.deepEqual(events, ['data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n'])
+})
+
+laneTest('only so many wait for a connection', async (t, createLink) => {
+  const link = await httpLink(t, createLink, () => {}, { connectionsMax: 1 })
+  const nothing = { onHead() {}, onData() {}, onEnd() {}, onError() {} }
+  const running = Array.from({ length: 1 + LIMITS.upstreamWaitingMax }, () => link.request(POST, nothing))
+  const got = await fails(send(link))
+  assert.deepEqual([got.code, got.sent], ['UPSTREAM_BUSY', false])
+  for (const sending of running) sending.abort()
+  assert.equal(link.inFlight, 0)
+})
+
+laneTest('a connection that says it goes is not used again', async (t, createLink) => {
+  const table: [name: string, head: string][] = [
+    ['close', 'connection: close\r\n'],
+    ['close among others', 'connection: x, Close\r\n'],
+    ['a short time', 'keep-alive: timeout=1\r\n'],
+  ]
+  for (const [name, head] of table) {
+    const link = await rawLink(t, createLink, (socket, count) =>
+      socket.on('data', () => socket.write(`HTTP/1.1 200 OK\r\n${head}content-length: 1\r\n\r\n${count}`)),
+    )
+    assert.deepEqual([(await succeeds(send(link))).body, (await succeeds(send(link))).body], ['1', '2'], name)
+  }
+})
+
+laneTest('bytes that nobody asked for are no answer to the next request', async (t, createLink) => {
+  const answer = (text: string): string => `HTTP/1.1 200 OK\r\ncontent-length: ${text.length}\r\n\r\n${text}`
+  let first: Socket | null = null
+  const link = await rawLink(t, createLink, (socket, count) => {
+    first ??= socket
+    socket.on('data', () => socket.write(answer(`good${count}`)))
+  })
+  assert.equal((await succeeds(send(link))).body, 'good1')
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  // They lie in the socket, unread, when the request is made.
+  first!.write(answer('evil'))
+  assert.equal((await succeeds(send(link))).body, 'good2')
+
+  const greedy = await rawLink(t, createLink, (socket, count) =>
+    socket.on('data', () => socket.write(answer(`good${count}`) + answer('evil'))),
+  )
+  assert.equal((await succeeds(send(greedy))).body, 'good1')
+  assert.equal((await succeeds(send(greedy))).body, 'good2')
+})
+
+laneTest('a handler that throws loses its request and nothing else', async (t, createLink) => {
+  const link = await httpLink(t, createLink, (_request, response) => response.end('ok'))
+  for (const broken of ['onHead', 'onData', 'onEnd'] as const) {
+    const errors: unknown[] = []
+    await new Promise<void>((resolve) => {
+      const boom = (): void => {
+        setTimeout(resolve, 20)
+        throw new Error('boom')
+      }
+      const handler = { onHead() {}, onData() {}, onEnd() {}, onError: (error: unknown) => errors.push(error) }
+      link.request(POST, { ...handler, [broken]: boom })
+    })
+    assert.equal(errors.length, broken === 'onEnd' ? 0 : 1, broken)
+    assert.equal(link.inFlight, 0)
+    assert.equal((await succeeds(send(link))).body, 'ok')
+  }
+})
+
+laneTest('an abort from within a callback is the last of them', async (t, createLink) => {
+  const link = await httpLink(t, createLink, (_request, response) => {
+    response.write('a')
+    setTimeout(() => response.end('b'), 10)
+  })
+  for (const at of ['onHead', 'onData'] as const) {
+    const calls: string[] = []
+    const abort = (): void => {
+      calls.push(at)
+      sending.abort()
+    }
+    const count = (name: string) => () => void calls.push(name)
+    const sending = link.request(POST, {
+      onHead: at === 'onHead' ? abort : () => {},
+      onData: at === 'onData' ? abort : count('data'),
+      onEnd: count('end'),
+      onError: count('error'),
+    })
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    assert.deepEqual([calls, link.inFlight], [[at], 0])
+  }
 })
