@@ -14,7 +14,7 @@ import { createSessionEnds, type SessionEnds } from './control/session-ends.ts'
 import type { Clock } from './core/time.ts'
 import type { ExchangeHandler } from './http/exchange.ts'
 import { createLink } from './http/undici-link.ts'
-import type { Sealer } from './mcp/seal.ts'
+import { gatewayId, type Sealer } from './mcp/seal.ts'
 import type { Children } from './ports/children.ts'
 import type { Control } from './ports/control.ts'
 import type { Log } from './ports/log.ts'
@@ -97,6 +97,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
 
   const children = createChildren({ limits, clock, log, baseEnv: deps.baseEnv })
   const broker = createBroker({
+    gatewayId: gatewayId(sealer),
     children,
     upstream: (id) => store.upstream(id),
     createLink,

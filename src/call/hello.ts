@@ -3,7 +3,8 @@
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { type Era, LEGACY_REVISIONS } from '../core/model.ts'
-import { isRecord, SUPPORTED } from '../mcp/classify.ts'
+import { isRecord, META, SUPPORTED } from '../mcp/classify.ts'
+import { gatewayId } from '../mcp/seal.ts'
 import type { Scope } from '../registry/snapshot.ts'
 import type { Gateway } from './gateway.ts'
 import { modernHints, serverInfo, settledScope } from './list.ts'
@@ -45,6 +46,15 @@ export function negotiate(requested: unknown): (typeof LEGACY_REVISIONS)[number]
   return LEGACY_REVISIONS.find((revision) => revision === requested) ?? LEGACY_REVISIONS[0]
 }
 
+const REACHES_MAX = 64
+
+/** For another gateway that asks: which gateways it finds here, so that it sees a loop before it follows one. */
+function reaches(call: Call, gateway: Gateway): Record<string, unknown> {
+  if (call.hops === 0) return {}
+  const behind = [...gateway.registry.current().upstreams.values()].flatMap(({ discovery }) => discovery?.reaches ?? [])
+  return { [META.reaches]: [...new Set([gatewayId(gateway.sealer), ...behind])].slice(0, REACHES_MAX) }
+}
+
 export async function initialize(call: Call, gateway: Gateway): Promise<Reply> {
   const protocolVersion = negotiate(call.params.value('protocolVersion'))
   if (!isRecord(call.params.value('capabilities')))
@@ -59,6 +69,7 @@ export async function initialize(call: Call, gateway: Gateway): Promise<Reply> {
     capabilities: capabilities(scope, 'legacy'),
     serverInfo: serverInfo(gateway, scope),
     ...(text === null ? {} : { instructions: text }),
+    ...(call.hops === 0 ? {} : { _meta: reaches(call, gateway) }),
   }
   return { result: Buffer.from(JSON.stringify(result)) }
 }
@@ -72,5 +83,5 @@ export async function discover(call: Call, gateway: Gateway): Promise<Reply> {
     capabilities: capabilities(scope, 'modern'),
     ...(text === null ? {} : { instructions: text }),
   })
-  return { result: Buffer.from(`${own.slice(0, -1)},${modernHints(gateway, scope)}}`) }
+  return { result: Buffer.from(`${own.slice(0, -1)},${modernHints(gateway, scope, reaches(call, gateway))}}`) }
 }

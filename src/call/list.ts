@@ -81,10 +81,10 @@ function joinPage(gateway: Gateway, scope: Scope, kind: ListKind, era: Era, from
 }
 
 /** What 2026-07-28 wants of every complete list and of server/discover. */
-export function modernHints(gateway: Gateway, scope: Scope): string {
+export function modernHints(gateway: Gateway, scope: Scope, meta: Record<string, unknown> = {}): string {
   const ttlMs = scope.upstreams.reduce((least, { discovery }) => Math.min(least, discovery?.ttlMs ?? TTL_MS), TTL_MS)
   const cacheScope = gateway.open ? 'public' : 'private'
-  const server = JSON.stringify({ [META.server]: serverInfo(gateway, scope) })
+  const server = JSON.stringify({ [META.server]: serverInfo(gateway, scope), ...meta })
   return `"resultType":"complete","ttlMs":${ttlMs},"cacheScope":"${cacheScope}","_meta":${server}`
 }
 

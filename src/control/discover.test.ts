@@ -21,7 +21,7 @@ import { createDiscoverer } from './discover.ts'
 
 const QUICK: Partial<Limits> = {
   ...{ retryMsBase: 20, retryMsMax: 80, refreshMs: 3_600_000, refreshMsMin: 30, newsQuietMs: 5, newsMsMin: 10 },
-  ...{ probeMs: 1_000, handshakeMs: 1_000, breakerFailures: 1_000, childTermMs: 100, childStopMs: 300 },
+  ...{ probeMs: 10_000, handshakeMs: 10_000, breakerFailures: 1_000, childTermMs: 100, childStopMs: 300 },
 }
 
 async function setUp(t: TestContext, limits: Partial<Limits> = {}) {
@@ -33,6 +33,7 @@ async function setUp(t: TestContext, limits: Partial<Limits> = {}) {
   await feed.start()
   const children = createChildren({ limits: bounds, clock, log: SILENT, baseEnv: { PATH: process.env.PATH ?? '' } })
   const broker = createBroker({
+    gatewayId: 'us',
     ...{
       createLink,
       clock,

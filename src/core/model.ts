@@ -91,6 +91,8 @@ export interface Discovery {
   readonly serverInfo: { readonly name: string; readonly version: string; readonly title?: string }
   readonly capabilities: Readonly<Record<string, unknown>>
   readonly instructions?: string
+  /** Of another gateway: its own id and those of the gateways behind it. */
+  readonly reaches?: readonly string[]
   /** True when the server minted an Mcp-Session-Id, or is a stdio child: it may keep state per link. */
   readonly stateful: boolean
   readonly ttlMs: number | null

@@ -12,6 +12,8 @@ export const META = {
   client: 'io.modelcontextprotocol/clientInfo',
   server: 'io.modelcontextprotocol/serverInfo',
   logLevel: 'io.modelcontextprotocol/logLevel',
+  /** Ours, between gateways: the ids of the gateways that a greeting's sender is or leads to. */
+  reaches: 'mcp-gateway/reaches',
 } as const
 
 export interface Classified {

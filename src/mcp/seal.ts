@@ -21,6 +21,11 @@ export interface Sealer {
   checkMac(purpose: string, plain: Buffer, mac: Buffer): boolean
 }
 
+/** 32 hex digits that name an installation: the same for all that hold its key, and telling nothing of it. */
+export function gatewayId(sealer: Sealer): string {
+  return sealer.mac('gateway-id', Buffer.alloc(0)).toString('hex')
+}
+
 const NONCE = 12
 const TAG = 16
 /** Random bytes are drawn for many nonces at once: a call of the generator costs more than a seal. */

@@ -35,6 +35,7 @@ function setUp(t: TestContext, row: UpstreamRow, limits: Partial<Limits> = {}): 
   const children = createChildren({ limits: bounds, clock, log: SILENT, baseEnv: { PATH: process.env.PATH ?? '' } })
   const rows = new Map([[row.id, row]])
   const broker = createBroker({
+    gatewayId: 'us',
     ...{
       createLink,
       clock,

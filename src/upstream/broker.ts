@@ -23,6 +23,8 @@ export interface BrokerDeps extends PoolDeps {
   /** The row as it is now; null when it is gone. Asked whenever a link is opened, never on the path of a warm call. */
   readonly upstream: (id: string) => Promise<UpstreamRow | null>
   readonly version: string
+  /** The installation's own id, by which loops of gateways show. */
+  readonly gatewayId: string
   readonly log: Log
 }
 
@@ -287,7 +289,7 @@ class BrokerOf implements Broker {
   // --- HTTP -----------------------------------------------------------------------------------------------------------
 
   async #openHttp(behind: Behind, pool: Pool, key: LinkKey): Promise<Opened> {
-    const { version, limits, clock } = this.#deps
+    const { version, gatewayId, limits, clock } = this.#deps
     const name = behind.row.slug
     const tried = new Set<Target>()
     let failure: GatewayError | null = null
@@ -299,7 +301,7 @@ class BrokerOf implements Broker {
       const makePeer = (wire: Wire, sessionId: string | null): HttpPeer =>
         this.#peer(behind, pool, target, wire, sessionId)
       try {
-        const { greeting, sessionId } = await greetHttp(makePeer, { name, version, era: behind.era, limits })
+        const { greeting, sessionId } = await greetHttp(makePeer, { name, version, gatewayId, era: behind.era, limits })
         target.breaker.succeed()
         const wire = createWire(greeting.era, greeting.revision, version)
         const isPinned = sessionId !== null
@@ -342,7 +344,7 @@ class BrokerOf implements Broker {
   // --- stdio ----------------------------------------------------------------------------------------------------------
 
   async #openStdio(behind: Behind, key: LinkKey, at: string, transport: StdioTransport): Promise<Opened> {
-    const { children, version, limits, clock } = this.#deps
+    const { children, version, gatewayId, limits, clock } = this.#deps
     const { row } = behind
     this.#restarts.check(at, row.slug)
     const spec = this.#childSpec(row.slug, transport)
@@ -377,7 +379,7 @@ class BrokerOf implements Broker {
     }
     try {
       const era = behind.era ?? (behind.isSilent ? 'legacy' : null)
-      const { greeting, peer } = await greetStdio({ start, stop }, { name: row.slug, version, era, limits })
+      const { greeting, peer } = await greetStdio({ start, stop }, { name: row.slug, version, gatewayId, era, limits })
       if (peer.closed) throw unavailable(row.slug, ended)
       return {
         ...{ key, behind, greeting, wire: peer.wire, stdio: peer, openedMs: clock.now(), peer: null, target: null },

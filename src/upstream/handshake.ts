@@ -15,7 +15,10 @@ import { askHttp, openHttp } from './mcp-http.ts'
 import type { StdioPeer } from './mcp-stdio.ts'
 
 /** What a server says of itself. */
-export type Greeting = Pick<Discovery, 'era' | 'revision' | 'serverInfo' | 'capabilities' | 'instructions' | 'ttlMs'>
+export type Greeting = Pick<
+  Discovery,
+  'era' | 'revision' | 'serverInfo' | 'capabilities' | 'instructions' | 'reaches' | 'ttlMs'
+>
 
 /** `no`: it does not know this method, so that the other one is worth trying. */
 type Outcome = { readonly greeting: Greeting } | { readonly no: string }
@@ -23,6 +26,8 @@ type Outcome = { readonly greeting: Greeting } | { readonly no: string }
 export interface HandshakeOptions {
   readonly name: string
   readonly version: string
+  /** Our own id: a server that is us, or that leads back to us, is refused. */
+  readonly gatewayId: string
   /** The era that the server had last time, or that is tried first for another reason; null for neither. */
   readonly era: Era | null
   readonly limits: Limits
@@ -65,7 +70,24 @@ function parseResult(result: Buffer | readonly Buffer[], options: HandshakeOptio
   return JSON.parse(bytes.toString('utf8')) as Record<string, unknown>
 }
 
-function greetingOf(era: Era, revision: Revision, result: Record<string, unknown>, info: unknown): Greeting {
+/** Ids of the gateways that the server is or leads to. Errors: LOOP_DETECTED when we are one of them. */
+function reachesOf(meta: Record<string, unknown>, { name, gatewayId }: HandshakeOptions): string[] {
+  const reaches = versions(meta[META.reaches])
+  if (reaches.includes(gatewayId)) {
+    throw named(name, new GatewayError('LOOP_DETECTED', 'it is this gateway itself, or leads back to it'))
+  }
+  return reaches
+}
+
+function greetingOf(
+  era: Era,
+  revision: Revision,
+  result: Record<string, unknown>,
+  options: HandshakeOptions,
+): Greeting {
+  const meta = isRecord(result._meta) ? result._meta : {}
+  const info = era === 'modern' ? meta[META.server] : result.serverInfo
+  const reaches = reachesOf(meta, options)
   const instructions = text(result.instructions, 32_768)
   const { ttlMs } = result
   return {
@@ -74,6 +96,7 @@ function greetingOf(era: Era, revision: Revision, result: Record<string, unknown
     serverInfo: serverInfo(info),
     capabilities: isRecord(result.capabilities) ? result.capabilities : {},
     ...(instructions === undefined ? {} : { instructions }),
+    ...(reaches.length === 0 ? {} : { reaches }),
     ttlMs: typeof ttlMs === 'number' && ttlMs >= 0 && Number.isFinite(ttlMs) ? ttlMs : null,
   }
 }
@@ -97,8 +120,7 @@ function readDiscover(reply: Reply, options: HandshakeOptions): Outcome {
   if (offered.length === 0) return { no: 'it answered server/discover with something else' }
   const revision = MODERN_REVISIONS.find((known) => offered.includes(known))
   if (revision === undefined) return judgeVersions(options.name, offered)
-  const meta = isRecord(result._meta) ? result._meta : {}
-  return { greeting: greetingOf('modern', revision, result, meta[META.server]) }
+  return { greeting: greetingOf('modern', revision, result, options) }
 }
 
 function errorOf(error: Buffer): { code: number; message: string; supported: string[] } {
@@ -140,7 +162,7 @@ function readInitialize(reply: Reply, options: HandshakeOptions): Outcome {
   if (revision === undefined) {
     throw invalid(options.name, `it answered initialize with the version ${JSON.stringify(text(version, 40) ?? null)}`)
   }
-  return { greeting: greetingOf('legacy', revision, result, result.serverInfo) }
+  return { greeting: greetingOf('legacy', revision, result, options) }
 }
 
 // --- HTTP -------------------------------------------------------------------------------------------------------------

@@ -497,7 +497,10 @@ test('answers that are none end in a typed error that names the upstream and lea
       request.message.method === 'tools/call' ? respond(request, ...rest) : undefined,
     )
     const error = await failure(
-      askHttp(peer, makeAsk(makeCall('tools/call', {}, { notify: () => {} }), { callMs: 300 })),
+      askHttp(
+        peer,
+        makeAsk(makeCall('tools/call', {}, { notify: () => {} }), { callMs: code === 'TIMEOUT' ? 300 : 30_000 }),
+      ),
     )
     assert.ok(error instanceof GatewayError, `${name}: ${error.message}`)
     assert.equal(error.code, code, `${name}: ${error.message}`)

@@ -47,7 +47,7 @@ async function setUp(t: TestContext, spec: UpstreamSpec) {
     ...{ createLink, clock, children, networks: [], ca: null, version: '9', log: SILENT, random: Math.random, limits },
     resolveSecret: (secret: unknown) => secret as string,
   }
-  const broker = createBroker({ ...common, upstream: (id) => store.upstream(id) })
+  const broker = createBroker({ ...common, gatewayId: 'us', upstream: (id) => store.upstream(id) })
   const discoverer = createDiscoverer({
     store,
     broker,

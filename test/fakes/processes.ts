@@ -22,7 +22,7 @@ export function isRunning(pid: number): boolean {
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  withinMs = 20_000,
+  withinMs = 90_000,
 ): Promise<void> {
   const deadline = performance.now() + withinMs
   while (!(await condition())) {
