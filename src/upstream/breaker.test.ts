@@ -27,21 +27,34 @@ test('it rests after failures in a row, longer each time, and one request tries 
   let now = 100
   for (let round = 0; round < 4; round += 1) {
     assert.equal(breaker.allows(now), true)
-    breaker.begin()
+    breaker.begin(now)
     assert.equal(breaker.allows(now), false, 'only one tries')
     breaker.fail(now)
     rests.push(breaker.openUntilMs - now)
     now = breaker.openUntilMs
   }
   assert.deepEqual(rests, [200, 400, 400, 400])
-  breaker.begin()
+  breaker.begin(now)
   breaker.forget()
   assert.equal(breaker.allows(now), true, 'a trial that told nothing lets another one try')
-  breaker.begin()
+  breaker.begin(now)
   breaker.succeed()
   assert.deepEqual([breaker.allows(now), breaker.openUntilMs], [true, 0])
   breaker.fail(now)
   assert.equal(breaker.allows(now), true)
+})
+
+test('a trial that takes long does not keep everyone else out', () => {
+  const breaker = make()
+  for (let count = 0; count < 3; count += 1) breaker.fail(0)
+  breaker.begin(100)
+  assert.deepEqual([breaker.allows(199), breaker.allows(200)], [false, true])
+  breaker.begin(200)
+  breaker.succeed()
+  assert.equal(breaker.openUntilMs, 0)
+  // The slow one fails at last: one failure of three.
+  breaker.fail(10_000)
+  assert.equal(breaker.allows(10_000), true)
 })
 
 function target(url: string): Target & { link: { inFlight: number } } {

@@ -19,6 +19,7 @@ export class Breaker {
   #openings = 0
   #openUntilMs = 0
   #isTrying = false
+  #triedMs = 0
 
   constructor(options: BreakerOptions) {
     this.#options = options
@@ -29,13 +30,16 @@ export class Breaker {
     return this.#openUntilMs
   }
 
-  /** Whether a request may begin now. While half open, that is one request; its end must be told. */
+  /** Whether a request may begin now. While half open, that is one request in `openMsBase`; its end must be told. */
   allows(nowMs: number): boolean {
-    return this.#openUntilMs === 0 || (nowMs >= this.#openUntilMs && !this.#isTrying)
+    if (this.#openUntilMs === 0) return true
+    return nowMs >= this.#openUntilMs && (!this.#isTrying || nowMs - this.#triedMs >= this.#options.openMsBase)
   }
 
-  begin(): void {
-    if (this.#openUntilMs !== 0) this.#isTrying = true
+  begin(nowMs: number): void {
+    if (this.#openUntilMs === 0) return
+    this.#isTrying = true
+    this.#triedMs = nowMs
   }
 
   succeed(): void {

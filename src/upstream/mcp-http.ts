@@ -4,7 +4,7 @@
 
 import type { Reply } from '../core/call.ts'
 import type { CancelReason } from '../core/cancel.ts'
-import { GatewayError } from '../core/errors.ts'
+import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { LinkHandler, Sending } from '../http/link.ts'
 import { type Incoming, readIncoming, readReply } from '../mcp/jsonrpc.ts'
 import { type SseEvent, SseReader } from '../mcp/sse.ts'
@@ -321,8 +321,12 @@ class HttpAsk implements LinkHandler {
       return
     }
     if (status >= 400 && status < 500 && status !== 408 && status !== 429) {
-      const contradicts = this.#peer.wire.era === 'legacy' ? CONTRADICTS_LEGACY : CONTRADICTS_MODERN
-      if (!isOurs || contradicts.has(reply.code)) {
+      const codes = this.#peer.wire.era === 'legacy' ? CONTRADICTS_LEGACY : CONTRADICTS_MODERN
+      const contradicts = reply !== null && codes.has(reply.code)
+      // Where a session stands the era is settled, and a request that is too large says nothing of it: else a caller could
+      // end with one bad request a session that others share.
+      const isUnheard = !isOurs && this.#peer.sessionId === null && !TOO_LARGE.has(status)
+      if (contradicts || isUnheard) {
         const message = reply === null ? what : `${what} and the error ${reply.code}`
         this.#end(new NotProcessed('era', this.#named('UPSTREAM_INVALID', message), reply?.error ?? null))
         return
@@ -334,7 +338,7 @@ class HttpAsk implements LinkHandler {
     }
     const retryAfterSeconds = Number.parseInt(this.#retryAfter ?? '', 10)
     const options = retryAfterSeconds > 0 && retryAfterSeconds < 86_400 ? { retryAfterSeconds } : {}
-    this.#end(new GatewayError(status === 429 ? 'UPSTREAM_BUSY' : 'UPSTREAM_UNAVAILABLE', what, options))
+    this.#end(new GatewayError(refusalCode(status), what, { ...options, data: { upstreamStatus: status } }))
   }
 
   #named(code: 'UPSTREAM_INVALID' | 'UPSTREAM_UNAVAILABLE', what: string): GatewayError {
@@ -344,6 +348,15 @@ class HttpAsk implements LinkHandler {
 
 function onDeadline(ask: HttpAsk): void {
   ask.onDeadline()
+}
+
+/** Statuses that speak of the size of what was sent. */
+const TOO_LARGE = new Set([413, 414, 431])
+
+function refusalCode(status: number): ErrorCode {
+  if (TOO_LARGE.has(status)) return 'TOO_LARGE'
+  if (status === 429) return 'UPSTREAM_BUSY'
+  return status < 500 && status !== 408 ? 'UPSTREAM_INVALID' : 'UPSTREAM_UNAVAILABLE'
 }
 
 /**

@@ -65,7 +65,7 @@ export class Pool {
       if (tried?.has(target) || !target.breaker.allows(nowMs)) continue
       if (best === null || load(target) < load(best)) best = target
     }
-    best?.breaker.begin()
+    best?.breaker.begin(nowMs)
     return best
   }
 

@@ -290,6 +290,30 @@ test('errors that are answers do not count against the address', async (t) => {
   assert.deepEqual([upstream.requests.length, reports.length], [12, 0])
 })
 
+test('what one caller can make a server answer costs nobody else the upstream, or a session that others share', async (t) => {
+  const upstream = await serve(t, () => http(500, {}))
+  const { upstreams, stale } = setUp(t, () => ({ sessionId: 'shared', url: upstream.url }))
+  const plain = makeView([upstream.url])
+  for (let round = 0; round < 12; round += 1) await code(upstreams.send(out(plain), makeCall('tools/call')))
+  assert.equal(upstream.requests.length, 12)
+  const shared = { ...makeView([upstream.url], { stateful: true }), isolation: 'shared' as const }
+  const cases: [Respond, string][] = [
+    [() => http(413, {}, 'too large'), 'TOO_LARGE'],
+    [() => http(431, {}), 'TOO_LARGE'],
+    [() => http(400, {}, 'no'), 'UPSTREAM_INVALID'],
+    [() => json('{"jsonrpc":"2.0","id":null,"error":{"code":-32602,"message":"no"}}', 400), 'UPSTREAM_INVALID'],
+  ]
+  for (const [respond, wanted] of cases) {
+    upstream.respond = respond
+    assert.equal(await code(upstreams.send(out(shared), makeCall('tools/call'))), wanted)
+  }
+  assert.deepEqual(stale, [])
+  // Without a session a request that is too large is no sign of another era either.
+  upstream.respond = () => http(413, {})
+  assert.equal(await code(upstreams.send(out(plain), makeCall('tools/call'))), 'TOO_LARGE')
+  assert.deepEqual(stale, [])
+})
+
 test('connections per upstream have a bound', async (t) => {
   const upstream = await serve(t, () => undefined)
   const { upstreams } = setUp(t, undefined, undefined, { upstreamConnectionsMax: 3 })

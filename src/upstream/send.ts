@@ -218,7 +218,7 @@ class UpstreamLinks implements Upstreams {
       if (target === null) throw failure ?? pool.resting(slug)
       if (target.peer?.wire !== wire) target.peer = this.#peer(entry, pool, target, wire, null)
       try {
-        return await this.#askTarget(target, target.peer, ask)
+        return await this.#askTarget(entry, target, target.peer, ask)
       } catch (error) {
         if (!(error instanceof NotProcessed)) throw error
         if (error.why !== 'unsent') {
@@ -248,7 +248,7 @@ class UpstreamLinks implements Upstreams {
   }
 
   /** Tells the breaker how it went. */
-  async #askTarget(target: Target, peer: HttpPeer, ask: Ask): Promise<Reply> {
+  async #askTarget(entry: Entry, target: Target, peer: HttpPeer, ask: Ask): Promise<Reply> {
     const { upstreamConnectionsMax } = this.#deps.limits
     if (target.link.inFlight >= upstreamConnectionsMax) {
       target.breaker.forget()
@@ -259,8 +259,10 @@ class UpstreamLinks implements Upstreams {
       target.breaker.succeed()
       return reply
     } catch (error) {
-      const { code } = error instanceof NotProcessed ? error.error : (error as GatewayError)
+      const { code, options } = error instanceof NotProcessed ? error.error : (error as GatewayError)
       if (error instanceof NotProcessed && error.why !== 'unsent') target.breaker.succeed()
+      // Some request's own fault, and there is no other address that might do better: it must not cost everyone the upstream.
+      else if (options.data?.upstreamStatus === 500 && entry.pool!.targets.length === 1) target.breaker.succeed()
       else if (FAILURES.has(code)) target.breaker.fail(this.#deps.clock.now())
       else if (NEUTRAL.has(code)) target.breaker.forget()
       else target.breaker.succeed()
@@ -290,11 +292,12 @@ class UpstreamLinks implements Upstreams {
     const { peer, target } = link
     if (peer === null || target === null) return this.#askAny(entry, entry.pool!, link.wire, ask)
     const { breaker } = target
-    if (!breaker.allows(this.#deps.clock.now())) {
+    const nowMs = this.#deps.clock.now()
+    if (!breaker.allows(nowMs)) {
       return Promise.reject(new NotProcessed('unsent', entry.pool!.resting(entry.view.slug)))
     }
-    breaker.begin()
-    return this.#askTarget(target, peer, ask)
+    breaker.begin(nowMs)
+    return this.#askTarget(entry, target, peer, ask)
   }
 
   /** Forgets a link that no longer serves; false when it is kept, because its address may just be out of reach. */
