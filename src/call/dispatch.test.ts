@@ -5,7 +5,8 @@ import { test } from 'node:test'
 import { CALLER, makeCall, makeGateway, resultText } from '../../test/fakes/call.ts'
 import { prompt, registryRows, resource, serverRow, template, tool, upstreamRow } from '../../test/fakes/registry.ts'
 import type { Call, Reply } from '../core/call.ts'
-import { GatewayError } from '../core/errors.ts'
+import { type ErrorCode, GatewayError } from '../core/errors.ts'
+import type { Right } from '../core/policy.ts'
 import type { RegistryRows } from '../ports/feed.ts'
 import type { Outgoing } from '../upstream/upstream.ts'
 import { createDispatch } from './dispatch.ts'
@@ -314,4 +315,33 @@ test('results are checked where the tool wants it', async () => {
   assert.equal(JSON.parse(await answered({ content: [] })).isError, true)
   assert.equal(JSON.parse(await answered({ content: [], isError: true })).content.length, 0)
   assert.equal(await answered({ content: [] }, { revision: '2025-06-18' }), 'INVALID_RESULT')
+})
+
+test('who may not see the registry hears which upstream failed and how, and nothing of its inside', async () => {
+  const secret = 'Connecting to 10.1.2.3:8080 failed; the process exited with code 1: password=hunter2'
+  let code: ErrorCode = 'UPSTREAM_UNAVAILABLE'
+  const gateway = await makeGateway(ROWS, () => {
+    throw new GatewayError(code, `old: ${secret}`, { retryAfterSeconds: 7, data: { inner: secret } })
+  })
+  const dispatch = createDispatch(gateway)
+  const told = async (rights: Right[], method: string, params: object): Promise<GatewayError> => {
+    const error = await dispatch(makeCall(method, params, { caller: { ...CALLER, rights } })).catch((thrown) => thrown)
+    assert.ok(error instanceof GatewayError)
+    return error
+  }
+  const asked: [string, object][] = [
+    ['tools/call', { name: 'old-echo', arguments: { text: 'a' } }],
+    ['prompts/get', { name: 'old-hi' }],
+    ['resources/read', { uri: 'a://1' }],
+  ]
+  for (const inside of ['UPSTREAM_UNAVAILABLE', 'UPSTREAM_INVALID', 'ADDRESS_REFUSED', 'CONFIG_INVALID'] as const) {
+    code = inside
+    for (const [method, params] of asked) {
+      const error = await told(['use'], method, params)
+      assert.equal(error.code, inside)
+      assert.match(error.message, /^old: [a-z][^:]+$/)
+      assert.deepEqual([error.options.retryAfterSeconds, error.options.data], [7, undefined])
+      assert.match((await told(['use', 'admin'], method, params)).message, /hunter2/)
+    }
+  }
 })

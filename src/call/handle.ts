@@ -12,6 +12,7 @@ import { checkParamHeaders, paramHeadersFor } from './param-headers.ts'
 import { completionParams, namedParams, plainParams } from './params.ts'
 import { notFound, promptOf, resourceOf, scopeOf, textParam, toolOf, type UnlistedResource } from './route.ts'
 import { runAfter, runBefore } from './run-hooks.ts'
+import { sendFor } from './told.ts'
 import { faultResult } from './validators.ts'
 
 export async function callTool(call: Call, gateway: Gateway): Promise<Reply> {
@@ -68,7 +69,11 @@ export async function complete(call: Call, gateway: Gateway): Promise<Reply> {
   gateway.authorize(call)
   // A server that completes nothing is no fault of the client's: there just are no suggestions.
   if (upstream.discovery?.capabilities.completions === undefined) return nothingToComplete(call)
-  return translated(call, upstream, await gateway.upstreams.send(outgoing(upstream, call.method, params, null), call))
+  return translated(
+    call,
+    upstream,
+    await sendFor(gateway.upstreams, outgoing(upstream, call.method, params, null), call),
+  )
 }
 
 function nothingToComplete(call: Call): Reply {
@@ -112,7 +117,7 @@ async function sendWithHooks(
   const reply = translated(
     call,
     out.upstream,
-    await gateway.upstreams.send(sent, call),
+    await sendFor(gateway.upstreams, sent, call),
     target.kind === 'tool' ? target : null,
   )
   return after.length > 0 && isHooked ? runAfter(after, call, target, reply) : reply
