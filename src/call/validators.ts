@@ -63,6 +63,8 @@ function weightOf(schema: object): number {
   return weigh(schema, 1)
 }
 
+const UNEVALUATED_WEIGHT = 4
+
 /** Inside of a schema these change what its references mean. */
 const MOVED = new Set(['$id', 'id', '$dynamicRef', '$recursiveRef'])
 
@@ -73,12 +75,12 @@ function countValues(bytes: Buffer): number {
   return commas + 1
 }
 
-/** Throws Undecided where the patterns may not go on. */
+/** Throws Undecided where the patterns may not go on, RangeError where the code nests too deeply for the engine. */
 type Compile = (schema: object) => (value: unknown) => SchemaFault | null
 
 class Undecided extends Error {}
 
-/** Ajv for the two dialects that tools use; another dialect is refused by name. */
+/** Ajv for the two dialects that tools use; another one is read as the newer of the two. */
 async function loadCompiler(): Promise<Compile> {
   const [{ Ajv }, { Ajv2020 }] = await Promise.all([import('ajv'), import('ajv/dist/2020.js')])
   return (schema) => {
@@ -94,6 +96,8 @@ async function loadCompiler(): Promise<Compile> {
     const options = {
       strict: false,
       validateFormats: false,
+      // A tool may have an argument `constructor`: what every object inherits was not sent.
+      ownProperties: true,
       validateSchema: false,
       addUsedSchema: false,
       meta: false as const,
@@ -114,6 +118,43 @@ async function loadCompiler(): Promise<Compile> {
   }
 }
 
+/** Errors: what the compiler throws for a schema that is none. */
+function makeCheck(schema: object, text: string, compile: Compile): Check {
+  const patterns = new Patterns()
+  const interpreted = (value: unknown): SchemaFault | null =>
+    interpretSchema(schema, value, LIMITS.schemaSteps, patterns)
+  const weight = text.length > LIMITS.schemaBytes ? Number.POSITIVE_INFINITY : weightOf(schema)
+  // For `unevaluated…` each part is compared with all before it: 4 s of compiling at 2,000 of them.
+  const isDear = text.includes('"unevaluated')
+  if (weight * (isDear ? UNEVALUATED_WEIGHT : 1) > LIMITS.schemaNodes) return interpreted
+  let compiled = compileUnlessDeep(schema, compile)
+  // Ajv compares each item with each other one; the interpreter does not.
+  const isUnique = text.includes('"uniqueItems"')
+  return (value, bytes) => {
+    const values = isUnique || bytes.length * weight > LIMITS.schemaVisits ? countValues(bytes) : 0
+    const visits = values * Math.max(weight, isUnique ? values : 0)
+    if (compiled === null || visits > LIMITS.schemaVisits) return interpreted(value)
+    try {
+      return compiled(value)
+    } catch (error) {
+      // V8 reads the code at its first run, and finds then that it nests too deeply: it will every time.
+      if (error instanceof RangeError) compiled = null
+      else if (!(error instanceof Undecided)) throw error
+      return interpreted(value)
+    }
+  }
+}
+
+/** Null where the compiler itself finds that the code would nest too deeply. */
+function compileUnlessDeep(schema: object, compile: Compile): ReturnType<Compile> | null {
+  try {
+    return compile(schema)
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
+}
+
 export function createValidators(log: Log): Validators {
   const cache = new LRUCache<string, Check>({
     max: LIMITS.validatorCacheItems,
@@ -125,25 +166,7 @@ export function createValidators(log: Log): Validators {
   function make(text: string, tool: string): Check {
     try {
       const schema: unknown = JSON.parse(text)
-      if (!isRecord(schema)) return accept
-      const patterns = new Patterns()
-      const interpreted = (value: unknown): SchemaFault | null =>
-        interpretSchema(schema, value, LIMITS.schemaSteps, patterns)
-      const weight = text.length > LIMITS.schemaBytes ? Number.POSITIVE_INFINITY : weightOf(schema)
-      if (weight > LIMITS.schemaNodes) return interpreted
-      const compiled = compile!(schema)
-      // Ajv compares each item with each other one; the interpreter does not.
-      const isUnique = text.includes('"uniqueItems"')
-      return (value, bytes) => {
-        const values = isUnique || bytes.length * weight > LIMITS.schemaVisits ? countValues(bytes) : 0
-        if (values * Math.max(weight, isUnique ? values : 0) > LIMITS.schemaVisits) return interpreted(value)
-        try {
-          return compiled(value)
-        } catch (error) {
-          if (error instanceof Undecided) return interpreted(value)
-          throw error
-        }
-      }
+      return isRecord(schema) ? makeCheck(schema, text, compile!) : accept
     } catch (error) {
       // A schema that cannot be compiled is the upstream's fault, and the upstream will check its arguments itself.
       log.warn('schema_not_usable', { tool, error })
