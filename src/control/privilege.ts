@@ -3,8 +3,9 @@
 // they are connected to (http/guard.ts); here the literal addresses are, and the names that always mean this machine.
 //
 // An entry of commandsAllowed is either one word, a command that may then be run with any arguments and environment, or
-// a whole line, `NAME= npx -y @scope/*`: exactly these words (`*` is any run inside one word) and, before the command,
-// the variables that may be set. Anything less exact would let LD_PRELOAD run what the list does not name.
+// a whole line, `NAME= npx -y @scope/*`: exactly these words and, before the command, the variables that may be set.
+// `*` is any run of letters, digits, `.`, `_`, `-` and `@` inside one word: `@scope/a@1.2` is listed, but
+// `@scope/a@npm:other` or `/srv/../etc` would be something else, and so would LD_PRELOAD.
 
 import { GatewayError } from '../core/errors.ts'
 import type { HttpTransport, Secret, StdioTransport } from '../core/model.ts'
@@ -88,7 +89,14 @@ function allows(entry: string, transport: StdioTransport): boolean {
   const variables = words.slice(0, first).map((word) => word.slice(0, -1))
   return (
     args.length === patterns.length &&
-    args.every((arg, at) => matchesAny(arg, [patterns[at]!])) &&
+    args.every((arg, at) => fitsWord(arg, patterns[at]!)) &&
     Object.keys(transport.env ?? {}).every((name) => variables.includes(name))
   )
+}
+
+/** Whether what stands for each `*` is a plain name: whatever else `arg` holds must stand in the pattern just as often. */
+function fitsWord(arg: string, pattern: string): boolean {
+  if (!pattern.includes('*')) return arg === pattern
+  const oddities = (text: string): string => (text.match(/\.\.|[^\w.@-]/g) ?? []).filter((odd) => odd !== '*').join(' ')
+  return !arg.includes('*') && oddities(arg) === oddities(pattern) && matchesAny(arg, [pattern])
 }

@@ -228,6 +228,9 @@ const privileged: [string, object][] = [
   ['an allowed line with one argument more', stdio('npx', ['-y', '@scope/a', '--eval'])],
   ['an allowed line with another first argument', stdio('npx', ['--eval', '@scope/a'])],
   ['an allowed line with another package', stdio('npx', ['-y', '@other/a'])],
+  ...['@scope/a@npm:other', '@scope/a@https://evil.example/x.tgz', '@scope/a@evil/x', '@scope/../x', '@scope/a b'].map(
+    (name): [string, object] => [`an allowed line for ${name}`, stdio('npx', ['-y', name])],
+  ),
   ['an allowed line by another path', stdio('./npx', ['-y', '@scope/a'])],
   ['an allowed line with a variable more', stdio('npx', ['-y', '@scope/a'], env({ LD_PRELOAD: '/tmp/x.so' }))],
   ['an allowed command in a directory', stdio('uvx', ['x'], { cwd: '/tmp' })],
