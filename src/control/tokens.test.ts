@@ -37,6 +37,11 @@ test('an administrator grants use and admin, only an operator grants operator', 
   assert.equal((await create({ name: 'a-3', rights: ['use', 'operator'] }, 'operator')).status, 201)
 })
 
+test('a list as long as a body may be is refused in the time that it takes to read', async () => {
+  const refused = await create({ name: 'long', rights: Array.from({ length: 150_000 }, (_, n) => [n]) })
+  assert.deepEqual([refused.status, refused.body.code], [400, 'INVALID_INPUT'])
+})
+
 const faulty: [string, object, string][] = [
   ['no name', {}, '/name'],
   ['an empty name', { name: '' }, '/name'],
