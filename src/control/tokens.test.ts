@@ -38,7 +38,7 @@ test('an administrator grants use and admin, only an operator grants operator', 
 })
 
 test('a list as long as a body may be is refused in the time that it takes to read', async () => {
-  const refused = await create({ name: 'long', rights: Array.from({ length: 150_000 }, (_, n) => [n]) })
+  const refused = await create({ name: 'long', rights: Array.from({ length: 100_000 }, (_, n) => [n]) })
   assert.deepEqual([refused.status, refused.body.code], [400, 'INVALID_INPUT'])
 })
 
