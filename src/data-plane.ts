@@ -12,6 +12,7 @@ import { createSecretResolver } from './config/secrets.ts'
 import { needRight } from './core/policy.ts'
 import type { Clock } from './core/time.ts'
 import { createEdge, type Edge } from './edge/edge.ts'
+import { isEndpoint } from './edge/router.ts'
 import type { ExchangeHandler } from './http/exchange.ts'
 import { createNodeServer, type TlsTexts } from './http/node-exchange.ts'
 import { createLink } from './http/undici-link.ts'
@@ -111,6 +112,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   })
   const server = createNodeServer({
     handler: edge.handler,
+    isFastPath: isEndpoint,
     limits,
     trustedProxies: config.server.trustedProxies,
     ...(config.server.tls === null ? {} : { tls: readTls(config.server.tls) }),

@@ -11,7 +11,7 @@ export interface Head {
   readonly isLast: boolean
 }
 
-type Meaning = 'plain' | 'host' | 'length' | 'connection' | 'other'
+type Meaning = 'plain' | 'length' | 'connection' | 'other'
 interface Field {
   readonly name: string
   readonly meaning: Meaning
@@ -19,7 +19,6 @@ interface Field {
 
 /** Headers that change how a message is read; with one of them it is none of ours. Node makes an array of Set-Cookie. */
 const MEANINGS = new Map<string, Meaning>([
-  ['host', 'host'],
   ['content-length', 'length'],
   ['connection', 'connection'],
   ['proxy-connection', 'other'],
@@ -27,7 +26,6 @@ const MEANINGS = new Map<string, Meaning>([
   ['expect', 'other'],
   ['upgrade', 'other'],
   ['set-cookie', 'other'],
-  ['__proto__', 'other'],
 ])
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** Of a value: lone returns and line feeds are among them. */
@@ -61,13 +59,13 @@ export function readHead(text: string, countMax: number): Head | null {
     if (colon < 0 || colon >= end) return null
     const field = fieldOf(text.slice(start, colon))
     count += 1
+    // Names that every object has, such as "constructor", count as repeated: node:http may judge them.
     if (field === null || count > countMax || headers[field.name] !== undefined) return null
     const value = trimmed(text, colon + 1, end)
     if (CONTROL.test(value)) return null
     headers[field.name] = value
     switch (field.meaning) {
       case 'plain':
-      case 'host':
         break
       case 'length':
         if (!LENGTH.test(value)) return null

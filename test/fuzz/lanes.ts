@@ -142,13 +142,13 @@ const ODD_VALUES = [
 ]
 const SMUGGLED = 'POST /smuggled HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n'
 
-/** Mostly `usual`; in a broken request sometimes one of `odd`. */
-type Twist = <T>(usual: T, odd: readonly T[]) => T
-
 function request(random: Random, isLast: boolean): string {
-  const isBroken = random.chance(0.35)
-  const twist: Twist = (usual, odd) => (isBroken && random.chance(0.12) ? random.pick(odd) : usual)
-  const end = (): string => twist('\r\n', REST_OF_LINE)
+  /** How much is wrong with it. */
+  const odds = random.chance(0.6) ? 0 : random.pick([0.02, 0.1, 0.2])
+  const isBroken = odds > 0
+  const twist = (usual: string, odd: readonly string[], likely = 1): string =>
+    random.chance(odds * likely) ? random.pick(odd) : usual
+  const end = (): string => twist('\r\n', REST_OF_LINE, 0.3)
   const body = bodyText(random)
   const lines: string[] = []
   const add = (line: string): void => {
@@ -162,20 +162,21 @@ function request(random: Random, isLast: boolean): string {
     const length = isBroken && random.chance(0.08) ? Math.max(0, body.length + random.int(9) - 4) : body.length
     add(`${random.pick(['Content-Length', 'content-length'])}: ${twist(String(length), ODD_LENGTHS)}`)
   }
-  for (let more = random.int(isBroken ? 9 : 5); more > 0; more -= 1) {
+  for (let more = random.chance(0.1) ? 8 + random.int(8) : random.int(6); more > 0; more -= 1) {
     const name = twist(`${random.pick(NAMES)}${random.chance(0.9) ? random.int(1e6) : ''}`, ODD_NAMES)
     add(
-      `${name}${twist(':', [' :', '\t:', '', '::', ';'])}${random.chance(0.8) ? ' ' : ''}${twist(random.pick(VALUES), ODD_VALUES)}`,
+      `${name}${twist(':', [' :', '\t:', '', '::', ';'])}${random.chance(0.8) ? ' ' : ''}${twist(random.pick(VALUES), ODD_VALUES, 0.5)}`,
     )
   }
   if (isLast) add('Connection: close')
-  else if (random.chance(0.2)) add(`Connection: ${twist('keep-alive', CONNECTIONS)}`)
-  if (isBroken && random.chance(0.15)) add(random.pick(FRAMINGS))
+  else if (random.chance(isBroken ? 0.5 : 0.2)) add(`Connection: ${twist('keep-alive', CONNECTIONS, 4)}`)
+  else if (random.chance(0.03)) add('Connection: close')
+  if (isBroken && random.chance(0.2)) add(random.pick(FRAMINGS))
   const method = twist(random.chance(0.85) ? 'POST' : 'GET', ODD_METHODS)
   const target = twist(random.pick(TARGETS), ODD_TARGETS)
-  const line = `${method}${twist(' ', ['  ', '\t', ''])}${target}${twist(' ', ['  ', '\t', ''])}${twist('HTTP/1.1', ODD_VERSIONS)}`
+  const line = `${method}${twist(' ', ['  ', '\t', ''])}${target}${twist(' ', ['  ', '\t', ''])}${twist('HTTP/1.1', ODD_VERSIONS, 2)}`
   let head = `${twist('', ['\r\n', '\n', ' '])}${line}${end()}${lines.join('')}${end()}`
-  if (isBroken && random.chance(0.3)) head = bend(random, head)
+  if (isBroken && random.chance(0.15)) head = bend(random, head)
   return head + (isChunked ? chunked(random, body) : body)
 }
 
