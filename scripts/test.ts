@@ -1,7 +1,9 @@
 // Runs the test suites and ends with one line `N passed, N failed, N skipped`. `fast` runs only the tests beside the
-// sources; without it everything under test/ runs too. Further arguments are parts of file names to run alone.
+// sources; without it everything under test/ runs too, against a fresh build. Further arguments are parts of file names to
+// run alone.
 
-import { globSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { globSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join, relative } from 'node:path'
 import { run } from 'node:test'
@@ -19,6 +21,18 @@ const files = patterns
   .map((file) => join(root, file))
   .filter((file) => only.length === 0 || only.some((word) => relative(root, file).includes(word)))
   .sort()
+
+/** Tests from outside start what users start: dist/. An old one would be tested in place of the sources. */
+function isBuildOld(): boolean {
+  const changedMs = (file: string): number => statSync(join(root, file), { throwIfNoEntry: false })?.mtimeMs ?? 0
+  const builtMs = changedMs('dist/main.js')
+  return globSync('src/**/*', { cwd: root }).some((file) => changedMs(file) > builtMs)
+}
+
+if (!fast && isBuildOld()) {
+  const built = spawnSync(process.execPath, [join(root, 'scripts', 'build.ts')], { cwd: root, stdio: 'inherit' })
+  if (built.status !== 0) process.exit(built.status ?? 1)
+}
 
 const counts = { passed: 0, failed: 0, skipped: 0 }
 const stream = run({ files, concurrency: Math.min(2, availableParallelism()), timeout: 900_000 })
