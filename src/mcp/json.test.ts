@@ -147,3 +147,37 @@ test('the bracket that closes a value is where the value ends, whatever follows'
     { numRuns: 500 },
   )
 })
+
+test('long strings, which are searched and not walked, are judged like short ones', () => {
+  const long = 'x'.repeat(10_000)
+  for (const at of [0, 1, 4_094, 4_095, 4_096, 4_097, 8_191, 9_999]) {
+    for (const inner of [
+      '',
+      '\\n',
+      '\\"',
+      '\\\\',
+      '\\u00e9',
+      'é',
+      '\n',
+      '\0',
+      '\x1f',
+      '\x7f',
+      '\\x',
+      '\\u00g0',
+      '"',
+      '","a":"',
+    ]) {
+      const text = `{"a":"${long.slice(0, at)}${inner}${long.slice(at)}","b":1}`
+      let isJson = true
+      try {
+        JSON.parse(text)
+      } catch {
+        isJson = false
+      }
+      const bytes = Buffer.from(text)
+      const read = (): string[] => scanMembers(bytes, 0, bytes.length, 8).map(({ key }) => key)
+      if (isJson && inner !== '","a":"') assert.deepEqual(read(), ['a', 'b'], `${JSON.stringify(inner)} at ${at}`)
+      else assert.throws(read, JsonFault, `${JSON.stringify(inner)} at ${at}`)
+    }
+  }
+})

@@ -43,9 +43,24 @@ export function skipSpace(bytes: Buffer, from: number, end: number): number {
   return at
 }
 
+/** A walk costs 2.5 ns a byte; native searches cost 0.5, and 5 µs to begin with. */
+const SEARCHED_BYTES_MIN = 4096
+
+/** Behind a long run without quote, escape or control character, if one begins at `at`; else `at` itself. */
+function skipPlainRun(bytes: Buffer, at: number, end: number): number {
+  const quote = bytes.indexOf(QUOTE, at)
+  if (quote < at + SEARCHED_BYTES_MIN || quote >= end) return at
+  const text = bytes.subarray(at, quote)
+  const escape = text.indexOf(BACKSLASH)
+  const run = escape < 0 ? text : text.subarray(0, escape)
+  if (run.length < SEARCHED_BYTES_MIN) return at
+  for (let control = 0; control < 0x20; control += 1) if (run.includes(control)) return at
+  return at + run.length
+}
+
 /** From the opening quote to just behind the closing one. */
 function skipString(bytes: Buffer, from: number, end: number): number {
-  let at = from + 1
+  let at = end - from > 2 * SEARCHED_BYTES_MIN ? skipPlainRun(bytes, from + 1, end) : from + 1
   while (at < end) {
     const byte = bytes[at]!
     if (byte === QUOTE) return at + 1
