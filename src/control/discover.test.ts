@@ -135,6 +135,24 @@ test('last known definitions stay while it is down', async (t) => {
   assert.deepEqual([await names(id), bus.published.length], [['a'], 1])
 })
 
+test('lists that never end give their place back, and what was known stays', async (t) => {
+  const scripted = createScripted({ answers: { 'tools/list': tools('a') } })
+  const upstream = await serve(t, scripted)
+  const { discoverer, add, names, shift, store } = await setUp(t)
+  const id = await add('one', [upstream.url])
+  await discoverer.whenSettled([id], 5_000)
+  let page = 0
+  scripted.answers['tools/list'] = () => {
+    page += 1
+    shift.ms += LIMITS.discoveryMs / 10
+    return JSON.stringify({ tools: [{ name: `x${page}`, inputSchema: {} }], nextCursor: String(page) })
+  }
+  const { state, code } = await discoverer.refresh(id)
+  assert.deepEqual([state, code, await names(id)], ['down', 'UPSTREAM_INVALID', ['a']])
+  assert.ok(page <= 10, `${page} pages`)
+  assert.equal((await store.upstream(id))?.discovery?.skipped.length, 0)
+})
+
 test('news make it read again at once, from a stream of either era, and the stream comes back when it breaks', async (t) => {
   for (const era of ['legacy', 'modern'] as const) {
     const scripted = createScripted({

@@ -287,7 +287,16 @@ class DiscovererOf implements Discoverer {
     const { store, bus, limits, clock, log } = this.#deps
     const { id, slug } = watch.row
     const known = await store.definitions(id)
-    const ask = (method: string, params: Buffer) => link.ask(method, params, limits.handshakeMs)
+    const endMs = clock.now() + limits.discoveryMs
+    const ask = async (method: string, params: Buffer) => {
+      if (clock.now() >= endMs) {
+        throw new GatewayError(
+          'UPSTREAM_INVALID',
+          `${slug}: its lists take longer than ${limits.discoveryMs} ms to read`,
+        )
+      }
+      return link.ask(method, params, limits.handshakeMs)
+    }
     const { definitions, skipped, ttlMs } = await discover(ask, link.greeting, slug, known, limits)
     if (watch.isGone) return
     const { greeting, probedMs, stateful } = link

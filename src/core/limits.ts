@@ -12,6 +12,7 @@ export const LIMITS = {
   headersMs: 15_000,
   keepAliveMs: 65_000,
   lingerMs: 1_000, // How long a closing connection is kept for the end of its last reply.
+  tlsPollMs: 5_000, // How often the files of the certificate are looked at.
   unreadBodyBytes: 64 * 1024, // Most of a refused body that is still read, so that its connection can be kept.
   // concurrency, per worker
   maxInFlight: 1024,
@@ -56,8 +57,10 @@ export const LIMITS = {
   refreshMsMin: 15_000, // Least pause between two refreshes that a setting may ask for.
   probeMs: 10_000, // Time for an upstream to say which protocol it speaks.
   handshakeMs: 20_000, // Time for an upstream to answer initialize.
-  openingMax: 256, // Links that are being opened at the same time.
+  openingMax: 256, // Links of callers that are being opened at the same time.
+  openingPerUpstream: 64, // Those of a single upstream: one that hangs leaves room for the others.
   discoveriesMax: 16,
+  discoveryMs: 300_000, // Time to read all lists of an upstream: a slow one gives its place back.
   newsMsMin: 1_000, // Least pause between two refreshes that an upstream asks for.
   newsQuietMs: 250, // How long changes are collected before a refresh.
   greetingBytes: 64 * 1024, // Largest answer to initialize or server/discover.

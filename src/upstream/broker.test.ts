@@ -606,3 +606,25 @@ test('stdio: what cannot be started or greeted says why, and leaves no process',
   assert.equal((await failure(missing.broker.openLink(shared))).code, 'UPSTREAM_UNAVAILABLE')
   assert.match((await failure(missing.broker.openLink(shared))).message, /started again in 1 s/)
 })
+
+test('an upstream that hangs while links are opened leaves room for the others and for its own shared link', async (t) => {
+  const hanging = await serve(t, () => undefined)
+  const good = await serve(
+    t,
+    greets(
+      () => http(404, {}),
+      ({ id }) => json(result(id, GREETING('2025-11-25'))),
+    ),
+  )
+  const limits = { openingMax: 4, openingPerUpstream: 2, probeMs: 300, handshakeMs: 300 }
+  const { broker, rows } = setUp(t, httpRow([hanging.url]), limits)
+  const other = upstreamRow('other', { transport: { kind: 'http', urls: [good.url] }, privileged: true }, null)
+  rows.set(other.id, other)
+  const of = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner })
+  const waiting = Promise.allSettled([of('a'), of('b')])
+  assert.equal((await failure(of('c'))).code, 'UPSTREAM_BUSY')
+  const discovery = failure(broker.openLink(shared))
+  assert.equal((await broker.openLink({ upstreamId: other.id, owner: 'c' })).era, 'legacy')
+  assert.equal((await discovery).code, 'TIMEOUT')
+  await waiting
+})

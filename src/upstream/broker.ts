@@ -204,12 +204,22 @@ class BrokerOf implements Broker {
     if (opened !== undefined) return Promise.resolve(opened)
     const underWay = this.#opening.get(at)
     if (underWay !== undefined) return underWay
-    if (this.#opening.size >= this.#deps.limits.openingMax) {
+    if (key.owner !== '' && !this.#hasRoom(key.upstreamId)) {
       return Promise.reject(new GatewayError('UPSTREAM_BUSY', 'Too many links are being opened; try again'))
     }
     const opening = this.#open(key, at, probe).finally(() => this.#opening.delete(at))
     this.#opening.set(at, opening)
     return opening
+  }
+
+  /** Shared links need none: there is one for each upstream, and discovery waits for it. */
+  #hasRoom(upstreamId: string): boolean {
+    const { openingMax, openingPerUpstream } = this.#deps.limits
+    if (this.#opening.size >= openingMax) return false
+    if (this.#opening.size < openingPerUpstream) return true
+    let ofUpstream = 0
+    for (const at of this.#opening.keys()) if (at.startsWith(`${upstreamId}\n`)) ofUpstream += 1
+    return ofUpstream < openingPerUpstream
   }
 
   async #open(key: LinkKey, at: string, probe: boolean): Promise<Opened> {
