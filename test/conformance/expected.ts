@@ -11,8 +11,8 @@ export interface Expected {
   readonly reason: string
 }
 
-const MID_CALL = 'needs issue 4: questions in the middle of a call'
-const SUBSCRIPTIONS = 'needs issue 4: subscriptions to a resource'
+const MID_CALL = 'not relayed yet: questions in the middle of a call'
+const SUBSCRIPTIONS = 'not there yet: subscriptions to a resource'
 
 const inSessions = (scenario: string, reason: string): Expected => ({
   revision: '2025-11-25',
