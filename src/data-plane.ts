@@ -119,7 +119,9 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     log,
   })
   const stopWatching =
-    config.server.tls === null ? () => {} : watchTls(config.server.tls, (texts) => server.setTls(texts), log)
+    config.server.tls === null
+      ? () => {}
+      : watchTls(config.server.tls, limits.tlsPollMs, (texts) => server.setTls(texts), log)
   return {
     edge,
     listen: (port) =>
@@ -153,10 +155,8 @@ function readTls({ cert, key }: TlsFiles): TlsTexts {
   return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') }
 }
 
-const TLS_POLL_MS = 5_000
-
 /** A renewed certificate is taken up for new connections; one that cannot be read or does not fit leaves the old one. */
-function watchTls(files: TlsFiles, take: (texts: TlsTexts) => void, log: Log): () => void {
+function watchTls(files: TlsFiles, pollMs: number, take: (texts: TlsTexts) => void, log: Log): () => void {
   const reload = (): void => {
     try {
       take(readTls(files))
@@ -166,7 +166,7 @@ function watchTls(files: TlsFiles, take: (texts: TlsTexts) => void, log: Log): (
     }
   }
   // By polling: renewals replace files by rename and by links, which watchers of a path miss.
-  for (const path of [files.cert, files.key]) watchFile(path, { interval: TLS_POLL_MS, persistent: false }, reload)
+  for (const path of [files.cert, files.key]) watchFile(path, { interval: pollMs, persistent: false }, reload)
   return () => {
     for (const path of [files.cert, files.key]) unwatchFile(path, reload)
   }
