@@ -13,7 +13,6 @@ export const LIMITS = {
   keepAliveMs: 65_000,
   lingerMs: 1_000, // How long a closing connection is kept for the end of its last reply.
   tlsPollMs: 5_000, // How often the files of the certificate are looked at.
-  tlsPollMs: 5_000, // How often the files of the certificate are looked at.
   unreadBodyBytes: 64 * 1024, // Most of a refused body that is still read, so that its connection can be kept.
   // concurrency, per worker
   maxInFlight: 1024,
