@@ -1,7 +1,7 @@
 // The data directory: what it makes, with which rights, and what it refuses.
 
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -21,6 +21,19 @@ test('key and token are made once, for their owner only', () => {
   assert.equal(openDataDirectory(path).token(), 'mgw_x')
   for (const name of ['secret.key', 'token']) assert.equal(statSync(join(path, name)).mode & 0o777, 0o600)
   assert.equal(statSync(join(path, 'run')).mode & 0o777, 0o700)
+})
+
+test('a file or link that was laid out beforehand is not written through', () => {
+  const path = fresh()
+  const elsewhere = join(fresh(), 'theirs')
+  writeFileSync(elsewhere, 'theirs', { mode: 0o666 })
+  symlinkSync(elsewhere, join(path, 'token.new'))
+  writeFileSync(join(path, 'secret.key.new'), 'theirs', { mode: 0o666 })
+  const directory = openDataDirectory(path)
+  directory.saveToken('mgw_x')
+  directory.secretKey()
+  assert.equal(readFileSync(elsewhere, 'utf8'), 'theirs')
+  for (const name of ['secret.key', 'token']) assert.equal(statSync(join(path, name)).mode & 0o777, 0o600)
 })
 
 test('a broken key is never replaced', () => {

@@ -2,9 +2,20 @@
 // All of them are readable by their owner only. Absent on purpose: the store (store-sqlite.ts) and the lock (data-lock.ts).
 
 import { randomBytes } from 'node:crypto'
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.ts'
+import { isForeign } from './owner.ts'
 
 export interface DataDirectory {
   readonly path: string
@@ -22,18 +33,24 @@ export interface DataDirectory {
 }
 
 function readText(path: string): string | null {
+  let file: number | null = null
   try {
-    return readFileSync(path, 'utf8').trim()
+    file = openSync(path, 'r')
+    if (isForeign(fstatSync(file).uid)) throw new Error('it belongs to another user')
+    return readFileSync(file, 'utf8').trim()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw unusable(path, error)
+  } finally {
+    if (file !== null) closeSync(file)
   }
 }
 
-/** By rename, so that nobody ever reads half of it. */
+/** By rename, so that nobody ever reads half of it; into a file of our own making, never through one that was laid out for us. */
 function writeText(path: string, text: string): void {
   try {
-    writeFileSync(`${path}.new`, `${text}\n`, { mode: 0o600 })
+    rmSync(`${path}.new`, { force: true })
+    writeFileSync(`${path}.new`, `${text}\n`, { mode: 0o600, flag: 'wx' })
     renameSync(`${path}.new`, path)
   } catch (error) {
     throw unusable(path, error)

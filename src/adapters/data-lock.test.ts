@@ -54,6 +54,7 @@ test('the directory is private', () => {
   const lock = lockData(directory, clock)
   assert.equal(statSync(directory).mode & 0o777, 0o700)
   assert.equal(statSync(join(directory, 'lock.json')).mode & 0o777, 0o600)
+  assert.equal(statSync(join(directory, 'lock')).mode & 0o777, 0o600)
   lock.release()
 })
 

@@ -2,12 +2,13 @@
 // `lock`), so that it ends with its process however that ends: there is no stale lock to take over and no race in doing
 // so. `lock.json` only says whose it is. Absent on purpose: network file systems that have no locks.
 
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS } from '../core/limits.ts'
 import type { Clock } from '../core/time.ts'
+import { isForeign } from './owner.ts'
 
 export interface DataLock {
   release(): void
@@ -30,6 +31,10 @@ export function lockData(directory: string, clock: Clock, pid: number = process.
   let lock: DatabaseSync | null = null
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
+    if (isForeign(statSync(directory).uid))
+      throw new Error('it belongs to another user: give it to this one, or name another with --data')
+    // SQLite would let everyone read it, and so lock it.
+    closeSync(openSync(join(directory, 'lock'), 'a', 0o600))
     // Two that start together hinder each other for an instant, of which one must come out as the owner.
     lock = new DatabaseSync(join(directory, 'lock'), { timeout: LIMITS.lockMs })
     // The journal in memory: the transaction writes nothing, so the directory gets no file for it.
