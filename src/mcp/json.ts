@@ -51,8 +51,8 @@ function skipPlainRun(bytes: Buffer, at: number, end: number): number {
   const quote = bytes.indexOf(QUOTE, at)
   if (quote < at + SEARCHED_BYTES_MIN || quote >= end) return at
   const text = bytes.subarray(at, quote)
-  const escape = text.indexOf(BACKSLASH)
-  const run = escape < 0 ? text : text.subarray(0, escape)
+  const backslash = text.indexOf(BACKSLASH)
+  const run = backslash < 0 ? text : text.subarray(0, backslash)
   if (run.length < SEARCHED_BYTES_MIN) return at
   for (let control = 0; control < 0x20; control += 1) if (run.includes(control)) return at
   return at + run.length
