@@ -41,7 +41,8 @@ const tools = {
   now: {
     description: 'Tells the time, in a time zone such as Europe/Zurich or in UTC.',
     inputSchema: object({ timeZone: { type: 'string' } }, []),
-    run: ({ timeZone = 'UTC' }) => text(new Date().toLocaleString('en-GB', { timeZone, timeZoneName: 'short' })),
+    run: ({ timeZone = 'UTC' }) =>
+      text(new Date().toLocaleString('en-GB', { timeZone, dateStyle: 'short', timeStyle: 'long' })),
   },
 }
 
