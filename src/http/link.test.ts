@@ -209,9 +209,9 @@ laneTest('headMs ends a request whose answer does not begin', async (t, createLi
   assert.deepEqual([got.code, got.sent, link.inFlight], ['TIMEOUT', true, 0])
   const slow = await httpLink(t, createLink, (_request, response) => {
     response.write('a')
-    setTimeout(() => response.end('b'), 80)
+    setTimeout(() => response.end('b'), 600)
   })
-  const answer = await send(slow, { headMs: 40 })
+  const answer = await send(slow, { headMs: 500 })
   assert.equal('body' in answer && answer.body, 'ab')
 })
 
