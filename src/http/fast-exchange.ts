@@ -135,10 +135,6 @@ class FastConnection implements OpenConnection {
     return this.#exchange?.isAnswered === true && !this.#isAnswerOut
   }
 
-  get isBodyIn(): boolean {
-    return this.#bodyLeft === 0
-  }
-
   /** Whether the reply that is about to be written is the last one. */
   get isLastReply(): boolean {
     const { lane } = this.shared
@@ -160,9 +156,14 @@ class FastConnection implements OpenConnection {
   }
 
   resume(): void {
-    if (!this.#isPaused) return
+    if (!this.#isPaused || this.#isUnreadFull) return
     this.#isPaused = false
     this.socket.resume()
+  }
+
+  /** Enough has come in behind the request that is served. */
+  get #isUnreadFull(): boolean {
+    return this.#unread.length > this.shared.lane.limits.headerBytes
   }
 
   /** The answer has been written. */
@@ -172,7 +173,6 @@ class FastConnection implements OpenConnection {
     if (socket.destroyed) return
     if (isLast) {
       this.#isClosing = true
-      this.resume()
       if (this.#bodyLeft > 0) linger(socket, limits.lingerMs)
       else socket.destroySoon()
     }
@@ -185,8 +185,7 @@ class FastConnection implements OpenConnection {
     socket.setTimeout(limits.requestMs, giveUp)
     if (socket.writableEnded) return
     socket.write('', () => {
-      socket.setTimeout(0)
-      socket.off('timeout', giveUp)
+      socket.setTimeout(0, giveUp)
       this.#answerOut()
     })
   }
@@ -225,7 +224,7 @@ class FastConnection implements OpenConnection {
     }
     if (rest.length > 0) this.#unread = this.#unread.length === 0 ? rest : Buffer.concat([this.#unread, rest])
     this.#serve()
-    if (!this.#isClosing && this.#unread.length > this.shared.lane.limits.headerBytes) this.pause()
+    if (!this.#isClosing && this.#isUnreadFull) this.pause()
   }
 
   #answerOut(): void {
@@ -236,17 +235,17 @@ class FastConnection implements OpenConnection {
   /** Serves what has come in whole, one after the other. */
   #serve(): void {
     this.#isServing = true
-    while (!this.#isClosing) {
+    while (!this.#isClosing && !this.socket.destroyed) {
       if (this.#exchange !== null) {
         if (!this.#isAnswerOut || this.#bodyLeft > 0) break
         this.#exchange = null
         this.#since = this.shared.tick
         this.#pieces = 0
-        this.resume()
       }
       if (this.#unread.length === 0 || !this.#begin()) break
     }
     this.#isServing = false
+    if (!this.#isClosing && this.#bodyLeft === 0) this.resume()
   }
 
   /** False when there is nothing to serve, yet or ever. */
@@ -263,8 +262,9 @@ class FastConnection implements OpenConnection {
       if (!isOurs || this.#pieces >= HEAD_PIECES_MAX || bytes.length >= headerBytes) this.#handOver()
       return false
     }
-    const headText = text.slice(0, end)
-    if (headText !== this.#headText) {
+    if (text.slice(0, end) !== this.#headText) {
+      // Not a part of `text`, which would be kept as long as this.
+      const headText = bytes.toString('latin1', 0, end)
       const head = readHead(headText, headerCount)
       if (head === null || !isFastPath(head.path)) {
         this.#handOver()
@@ -303,9 +303,11 @@ class FastConnection implements OpenConnection {
 
   /** The client sends nothing more. As node:http does it, this ends our side too: half a connection is of no use to us. */
   #ended(): void {
-    if (this.#bodyLeft > 0 || (this.#exchange === null && this.#unread.length > 0)) this.destroy()
-    else if (!this.#isClosing) this.socket.end()
+    if (this.#isClosing) return
     this.#isClosing = true
+    const isCut = this.#exchange === null ? this.#unread.length > 0 : this.#bodyLeft > 0 && !this.#exchange.isAnswered
+    if (isCut) this.destroy()
+    else this.socket.end()
   }
 
   #closed(): void {
@@ -441,7 +443,7 @@ class FastExchange implements Exchange {
     this.#reader = null
   }
 
-  /** The client is. */
+  /** The connection is gone. */
   gone(): void {
     this.#reader?.reject(endedEarly())
     this.#reader = null
@@ -457,7 +459,7 @@ class FastExchange implements Exchange {
     const { socket } = this.#connection
     if (socket.destroyed || socket.writableEnded) return false
     // Whatever is left of the body is read and dropped.
-    if (!this.#connection.isBodyIn) this.#connection.resume()
+    this.#connection.resume()
     return true
   }
 
@@ -533,7 +535,8 @@ class FastStream implements EventStream {
   }
 
   destroy(): void {
-    this.#socket.destroy()
+    // Once it has ended, the connection is another request's.
+    if (this.#isOpen) this.#socket.destroy()
   }
 
   get bufferedBytes(): number {
