@@ -53,6 +53,13 @@ export const ELSEWHERE: readonly Component[] = [
     ours: 'one primary and 16 workers',
     why: 'bench connect',
   },
+  {
+    layer: 'Quick commands',
+    name: 'hey -n 10000 -c 200, curl',
+    claim: '–',
+    ours: 'npm run bench, npm start',
+    why: 'commands, no component; the bench checks every answer, which hey does not',
+  },
 ]
 
 export const LATER: readonly Component[] = [

@@ -182,10 +182,11 @@ async function sessions(pace: Pace): Promise<Pair[]> {
     onEnded: () => {},
   })
   const { client } = makeCall('ping')
-  const { id } = known.begin(CALLER, '', '2025-11-25', client)
+  const caller = { ...CALLER, id: '0123456789abcdef'.repeat(2) }
+  const { id } = known.begin(caller, '', '2025-11-25', client)
   return [
     await compare(
-      { name: 'opened once, kept', run: () => known.open(id, CALLER, '') },
+      { name: 'opened once, kept', run: () => known.open(id, caller, '') },
       { name: 'decrypted per request', run: () => sealer.open('session', id) },
       pace,
     ),

@@ -12,9 +12,9 @@ import type { Pair } from '../rig/micro.ts'
 import type { Report } from '../rig/report.ts'
 
 /** The layers in the order of the model architecture. */
-const LAYERS = [
+export const LAYERS = [
   ...['Orchestration', 'Edge', 'Gateway pods', 'Native components', 'Caches', 'Hygiene', 'Pooling', 'Database'],
-  ...['Redis', 'Observability', 'Capacity', 'Start-up resilience', 'Memory'],
+  ...['Redis', 'Observability', 'Capacity', 'Start-up resilience', 'Memory', 'Quick commands'],
 ]
 
 export const COMPONENTS: readonly Component[] = [...HTTP, ...WIRE, ...ACCESS, ...HYGIENE, ...ELSEWHERE, ...LATER].sort(
