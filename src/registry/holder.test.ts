@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { test } from 'node:test'
 import { createFakeFeed, registryRows, tool, upstreamRow } from '../../test/fakes/registry.ts'
+import { LIMITS } from '../core/limits.ts'
 import { createHolder } from './holder.ts'
 
 const DEFAULTS = { validate: 'arguments', callMs: 60_000, callMsMax: 3_600_000, connectMs: 5_000 } as const
@@ -38,8 +39,11 @@ test('a scope with an undiscovered upstream is waited for until it is discovered
 
   feed.set(registryRows([undiscovered], [], 3))
   await new Promise((resolve) => setImmediate(resolve))
-  now += 10_000
+  now += LIMITS.notReadyWaitMs - 1
+  assert.notEqual(holder.settle(holder.current().scopes.get('')!), null)
+  now += 1
   assert.equal(holder.settle(holder.current().scopes.get('')!), null, 'its two seconds are over')
+  holder.close()
 })
 
 test('10,000 tools are built in slices', async () => {

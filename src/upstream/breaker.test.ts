@@ -94,6 +94,35 @@ test('among equals they take turns', () => {
   assert.deepEqual(picked, ['a', 'b', 'c', 'a', 'b', 'c'])
 })
 
+test('a pool takes as many addresses as the bound says, each with a breaker of the configured bounds', () => {
+  const limits = { ...LIMITS, upstreamUrlsMax: 2, breakerFailures: 2, breakerOpenMsBase: 100, breakerOpenMsMax: 300 }
+  const pool = createPool(
+    { kind: 'http', urls: ['http://a.example/', 'http://b.example/', 'http://c.example/'] },
+    { isPrivileged: false, connectMs: 1_000 },
+    {
+      createLink: () => target('x').link,
+      resolveSecret: (secret) => secret as string,
+      ...{ networks: [], ca: null, clock: createFakeClock(0), random: () => 0.5, limits },
+    },
+  )
+  assert.deepEqual(
+    pool.targets.map(({ url }) => url),
+    ['http://a.example/', 'http://b.example/'],
+  )
+  const { breaker } = pool.targets[0]!
+  breaker.fail(0)
+  assert.equal(breaker.openUntilMs, 0)
+  breaker.fail(0)
+  const rests = [breaker.openUntilMs]
+  for (let round = 0; round < 2; round += 1) {
+    const nowMs = breaker.openUntilMs
+    breaker.begin(nowMs)
+    breaker.fail(nowMs)
+    rests.push(breaker.openUntilMs - nowMs)
+  }
+  assert.deepEqual(rests, [100, 200, 300])
+})
+
 test('headers of the configuration are checked when the pool is made', () => {
   const attempt = (headers: Record<string, string>) =>
     createPool(

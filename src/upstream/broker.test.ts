@@ -13,6 +13,7 @@ import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
 import type { Discovery, UpstreamRow, UpstreamSpec } from '../core/model.ts'
 import { createLink } from '../http/undici-link.ts'
+import type { Children, ChildSpec } from '../ports/children.ts'
 import { SILENT } from '../ports/log.ts'
 import { type Broker, createBroker } from './broker.ts'
 import { createChildren } from './children.ts'
@@ -26,13 +27,14 @@ interface Setup {
   readonly rows: Map<string, UpstreamRow>
   readonly doubts: string[]
   readonly news: string[]
-  readonly children: ReturnType<typeof createChildren>
+  readonly children: Children
 }
 
-function setUp(t: TestContext, row: UpstreamRow, limits: Partial<Limits> = {}): Setup {
+function setUp(t: TestContext, row: UpstreamRow, limits: Partial<Limits> = {}, others?: Children): Setup {
   const clock = createFakeClock()
   const bounds = { ...LIMITS, ...QUICK, ...limits }
-  const children = createChildren({ limits: bounds, clock, log: SILENT, baseEnv: { PATH: process.env.PATH ?? '' } })
+  const baseEnv = { PATH: process.env.PATH ?? '' }
+  const children = others ?? createChildren({ limits: bounds, clock, log: SILENT, baseEnv })
   const rows = new Map([[row.id, row]])
   const broker = createBroker({
     gatewayId: 'us',
@@ -101,12 +103,12 @@ const textOf = (reply: Reply): string => ('error' in reply ? reply.error : (repl
 
 // --- which era ------------------------------------------------------------------------------------------------------------
 
-const GREETING = (version: unknown): string =>
+const GREETING = (version: unknown, instructions = 'i'): string =>
   JSON.stringify({
     protocolVersion: version,
     capabilities: { logging: {} },
     serverInfo: { name: 'n', version: 'v', title: 't\u0007' },
-    instructions: 'i',
+    instructions,
   })
 const DISCOVER = (versions: unknown): string =>
   JSON.stringify({ supportedVersions: versions, capabilities: {}, ttlMs: 5 })
@@ -248,10 +250,10 @@ test('HTTP: what the answers to the two greetings decide', async (t) => {
       ['server/discover', 'initialize'],
     ],
     [
-      'a greeting without end',
+      'a greeting over its bound',
       greets(
         () => http(404, {}),
-        ({ id }) => json(result(id, JSON.stringify({ instructions: 'x'.repeat(70_000) }))),
+        ({ id }) => json(result(id, GREETING('2025-11-25', 'x'.repeat(LIMITS.greetingBytes)))),
       ),
       'UPSTREAM_INVALID',
       ['server/discover', 'initialize'],
@@ -273,7 +275,7 @@ test('HTTP: what the answers to the two greetings decide', async (t) => {
   ]
   for (const [name, respond, expected, sent] of table) {
     const upstream = await serve(t, respond)
-    const { broker } = setUp(t, httpRow([upstream.url]), { probeMs: 100 })
+    const { broker } = setUp(t, httpRow([upstream.url]), { probeMs: name === 'silence' ? 500 : 10_000 })
     const outcome = await broker.openLink(shared).then(
       ({ era, revision }) => `${era} ${revision}`,
       (error: GatewayError) => error.code,
@@ -607,6 +609,55 @@ test('stdio: what cannot be started or greeted says why, and leaves no process',
   assert.match((await failure(missing.broker.openLink(shared))).message, /started again in 1 s/)
 })
 
+test('all links together that are being opened have a bound', async (t) => {
+  const hanging = await serve(t, () => undefined)
+  const { broker, rows } = setUp(t, httpRow([hanging.url]), { openingMax: 2, openingPerUpstream: 10 })
+  const other = upstreamRow('other', { transport: { kind: 'http', urls: [hanging.url] }, privileged: true }, null)
+  rows.set(other.id, other)
+  const waiting = ['a', 'b'].map((owner) => failure(broker.openLink({ upstreamId: 'id-up', owner })))
+  assert.equal((await failure(broker.openLink({ upstreamId: other.id, owner: 'c' }))).code, 'UPSTREAM_BUSY')
+  await hanging.close()
+  assert.deepEqual(
+    (await Promise.all(waiting)).map(({ code }) => code),
+    ['UPSTREAM_UNAVAILABLE', 'UPSTREAM_UNAVAILABLE'],
+  )
+})
+
+test('a child gets the bounds of its transport, or those of the gateway', async (t) => {
+  const asked: unknown[] = []
+  const full = {
+    ...{ connect: () => assert.fail(), stop: async () => {}, onExit: null, list: () => [], stderr: () => '' },
+    close: async () => {},
+    spawn: (_upstreamId: string, _owner: string, spec: ChildSpec, childrenMax: number, idleMs: number) => {
+      const { memoryBytes, cpuSeconds, openFiles, processes } = spec
+      asked.push({ memoryBytes, cpuSeconds, openFiles, processes, childrenMax, idleMs })
+      return Promise.reject(new GatewayError('UPSTREAM_BUSY'))
+    },
+  } satisfies Children
+  const own = { memoryBytes: 1, cpuSeconds: 2, openFiles: 3, processes: 4, childrenMax: 5, idleMs: 600_000 }
+  const stdio = { kind: 'stdio', command: 'x' } as const
+  const row = upstreamRow('up', { transport: stdio }, null)
+  const { broker, rows } = setUp(t, row, { childCpuSeconds: 7 }, full)
+  const open = async (transport: object, spec: Partial<UpstreamSpec> = {}): Promise<void> => {
+    rows.set(row.id, { ...row, spec: { transport: { ...stdio, ...transport }, ...spec } })
+    assert.equal((await failure(broker.openLink(shared))).code, 'UPSTREAM_BUSY')
+  }
+  await open({})
+  await open(own)
+  // A child that works on one long silent call is not idle; 0 means never.
+  await open({ idleMs: 10 }, { callMs: 5_000, tools: { slow: { callMs: 9_000 } } })
+  await open({ idleMs: 0 })
+  const ours = {
+    memoryBytes: LIMITS.childMemoryBytes,
+    cpuSeconds: 7,
+    openFiles: LIMITS.childOpenFiles,
+    processes: LIMITS.childProcesses,
+    childrenMax: LIMITS.childrenPerUpstream,
+    idleMs: LIMITS.childIdleMs,
+  }
+  assert.deepEqual(asked, [ours, own, { ...ours, idleMs: 10_000 }, { ...ours, idleMs: 0 }])
+})
+
 test('an upstream that hangs while links are opened leaves room for the others and for its own shared link', async (t) => {
   const hanging = await serve(t, () => undefined)
   const good = await serve(
@@ -616,7 +667,7 @@ test('an upstream that hangs while links are opened leaves room for the others a
       ({ id }) => json(result(id, GREETING('2025-11-25'))),
     ),
   )
-  const limits = { openingMax: 4, openingPerUpstream: 2, probeMs: 300, handshakeMs: 300 }
+  const limits = { openingMax: 4, openingPerUpstream: 2, probeMs: 1_000, handshakeMs: 1_000 }
   const { broker, rows } = setUp(t, httpRow([hanging.url]), limits)
   const other = upstreamRow('other', { transport: { kind: 'http', urls: [good.url] }, privileged: true }, null)
   rows.set(other.id, other)

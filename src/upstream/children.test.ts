@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ask, listen, PATH, refused, request, setUp } from '../../test/fakes/children.ts'
+import { ask, listen, PATH, refused, request, setUp, specOf } from '../../test/fakes/children.ts'
 import { isRunning, until } from '../../test/fakes/processes.ts'
 
 test('answers find their channel, news reaches all, questions the first', async () => {
@@ -92,6 +92,15 @@ test('a child that stays silent does not count as starting for ever', async () =
   await start('deaf', '', {}, 'a')
   await start('echo', '', {}, 'b')
   assert.equal(children.list().length, 2)
+})
+
+test('the last words of few upstreams are kept, those of the newest ones', async () => {
+  const { children } = setUp({ childStderrUpstreams: 1 })
+  for (const upstreamId of ['one', 'other']) {
+    await children.spawn(upstreamId, '', specOf('exit'), 8, 0)
+    await until('the last words', () => children.stderr(upstreamId).includes('last words'))
+  }
+  assert.equal(children.stderr('one'), '')
 })
 
 test('the number of channels is bounded, and a closed one hears nothing more', async () => {

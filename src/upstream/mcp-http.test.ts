@@ -214,9 +214,11 @@ test('trace context goes into the _meta of an older server only when the client 
 })
 
 test('ids of two processes never meet', () => {
-  const all = [new Ids(0), new Ids(1), new Ids(LIMITS.workersMax), new Ids(BROKER_CLASS)]
+  const workers = [0, 1, LIMITS.workersMax, BROKER_CLASS - 1, BROKER_CLASS + 1, BROKER_CLASS + 2, 5 * BROKER_CLASS + 1]
+  const all = [new Ids(BROKER_CLASS), ...workers.map((n) => new Ids(n)), new Ids(100_000)]
   const seen = new Set(Array.from({ length: 1000 }, () => all.map((ids) => ids.next())).flat())
-  assert.equal(seen.size, 4000)
+  assert.equal(seen.size, 1000 * all.length)
+  assert.ok([...seen].every(Number.isSafeInteger))
 })
 
 // --- good answers ---------------------------------------------------------------------------------------------------------
@@ -486,9 +488,9 @@ const BAD: [string, Respond, string, RegExp][] = [
       socket.on('close', () => clearInterval(timer))
     },
     'TIMEOUT',
-    /No answer within 300 ms/,
+    /No answer within 1000 ms/,
   ],
-  ['silence', () => undefined, 'TIMEOUT', /No answer within 300 ms/],
+  ['silence', () => undefined, 'TIMEOUT', /No answer within 1000 ms/],
 ]
 
 test('answers that are none end in a typed error that names the upstream and leaves nothing behind', async (t) => {
@@ -499,7 +501,7 @@ test('answers that are none end in a typed error that names the upstream and lea
     const error = await failure(
       askHttp(
         peer,
-        makeAsk(makeCall('tools/call', {}, { notify: () => {} }), { callMs: code === 'TIMEOUT' ? 300 : 30_000 }),
+        makeAsk(makeCall('tools/call', {}, { notify: () => {} }), { callMs: code === 'TIMEOUT' ? 1_000 : 30_000 }),
       ),
     )
     assert.ok(error instanceof GatewayError, `${name}: ${error.message}`)
@@ -640,6 +642,21 @@ test('questions of an older server in the middle of the call are answered, so th
   )
 })
 
+test('an upstream that asks too much in one call is left', async (t) => {
+  for (const [asked, code] of [
+    [BOUNDS.upstreamAsksMax, null],
+    [BOUNDS.upstreamAsksMax + 1, 'UPSTREAM_INVALID'],
+  ] as const) {
+    const { peer } = await setUp(t, (request) => {
+      if (request.message.method !== 'tools/call') return http(202, {})
+      const asks = Array.from({ length: asked }, (_, n) => event(`{"jsonrpc":"2.0","id":${n},"method":"ping"}`))
+      return sse(asks.join('') + event(result(request.id)))
+    })
+    const outcome = await askHttp(peer, makeAsk(makeCall('tools/call'))).catch((fault: unknown) => fault)
+    assert.equal(outcome instanceof GatewayError ? outcome.code : null, code, `${asked} questions`)
+  }
+})
+
 test('a deadline and a cancellation reach the server by the means of its era', async (t) => {
   for (const wire of [LEGACY, MODERN]) {
     for (const how of ['deadline', 'client', 'shutdown'] as const) {
@@ -692,14 +709,14 @@ test('progress moves the deadline, but not past the longest time', async (t) => 
       const params = `{"progressToken":${request.id},"progress":${step}}`
       socket.write(chunk(event(`{"jsonrpc":"2.0","method":"notifications/progress","params":${params}}`)))
       if (step === 12) socket.write(chunk(event(result(request.id))) + chunk(''))
-    }, 25)
+    }, 60)
     socket.on('close', () => clearInterval(timer))
     return undefined
   }
   const { peer } = await setUp(t, ticking)
   const call = (): Call => makeCall('tools/call', {}, { progressToken: Buffer.from('1'), notify: () => {} })
-  assert.equal(textOf(await askHttp(peer, makeAsk(call(), { callMs: 150 }))), '{"content":[]}')
-  const fault = await failure(askHttp(peer, makeAsk(call(), { callMs: 150, callMsMax: 200 })))
+  assert.equal(textOf(await askHttp(peer, makeAsk(call(), { callMs: 600 }))), '{"content":[]}')
+  const fault = await failure(askHttp(peer, makeAsk(call(), { callMs: 600, callMsMax: 650 })))
   assert.equal(fault instanceof GatewayError && fault.code, 'TIMEOUT')
 })
 

@@ -186,6 +186,21 @@ test('a stateful upstream: one ticket per owner, fetched once, pinned to its add
   ])
 })
 
+test('of more links than the bound the longest unused one is let go', async (t) => {
+  const upstream = await serve(t, ok)
+  const tickets = (key: LinkKey) => ({ sessionId: `s-${key.owner}`, url: upstream.url })
+  const { upstreams, opened } = setUp(t, tickets, undefined, { upstreamLinksMax: 2 })
+  const view = makeView([upstream.url], { stateful: true })
+  const asked = (...owners: string[]) =>
+    owners.reduce(
+      (before, id) =>
+        before.then(() => upstreams.send(out(view), makeCall('tools/call', {}, { caller: { ...CALLER, id } }))),
+      Promise.resolve<unknown>(null),
+    )
+  await asked('a', 'b', 'a', 'c', 'a', 'b')
+  assert.deepEqual(opened, ['a', 'b', 'c', 'b'])
+})
+
 test('a session that the upstream has forgotten is opened anew, and the request sent once more, but only once', async (t) => {
   let forget = new Set(['s-1'])
   const upstream = await serve(t, ({ id, headers }) =>

@@ -34,7 +34,7 @@ export function setUp(
   return { clock, children, exits, start }
 }
 
-function specOf(mode: string, more = ''): ChildSpec {
+export function specOf(mode: string, more = ''): ChildSpec {
   return {
     command: process.execPath,
     args: [FAKE, mode, more],
