@@ -36,13 +36,13 @@ function changeOverrides(overrides: Readonly<Record<string, ToolOverride>>, chan
 }
 
 /** `spec` with every place that may hold a secret run through `change`; the places are the same in both directions. */
-function changeUpstream(spec: UpstreamSpec, change: Change, changeUrls: Change): Json {
+function changeUpstream(spec: UpstreamSpec, change: Change, changeUrls: Change, changeFixed: Change): Json {
   const transport: Record<string, Json> = { ...spec.transport }
   if (transport.headers !== undefined) transport.headers = changeValues(transport.headers as never, change)
   if (transport.env !== undefined) transport.env = changeValues(transport.env as never, change)
   if (transport.args !== undefined) transport.args = change(transport.args)
   if (transport.urls !== undefined) transport.urls = changeUrls(transport.urls)
-  const tools = spec.tools === undefined ? {} : { tools: changeOverrides(spec.tools, change) }
+  const tools = spec.tools === undefined ? {} : { tools: changeOverrides(spec.tools, changeFixed) }
   return { ...spec, transport, ...tools }
 }
 
@@ -62,8 +62,9 @@ export interface SpecSealer {
 
 /** Texts for the store and back. Errors: STORE_UNAVAILABLE where a text does not open with this key. */
 export function createSpecSealer(sealing: Sealing): SpecSealer {
-  const seal: Change = (value) =>
-    isReference(value) ? value : { sealed: sealing.encrypt(Buffer.from(JSON.stringify(value))) }
+  // Fixed arguments may be called `file` or `env`: they are no references.
+  const always: Change = (value) => ({ sealed: sealing.encrypt(Buffer.from(JSON.stringify(value))) })
+  const seal: Change = (value) => (isReference(value) ? value : always(value))
   const sealUrls: Change = (urls) => ((urls as Json[]).some(isTelling) ? seal(urls) : urls)
   const open: Change = (value) => {
     const text = typeof value === 'object' && value !== null ? (value as { sealed?: Json }).sealed : undefined
@@ -78,9 +79,9 @@ export function createSpecSealer(sealing: Sealing): SpecSealer {
     return JSON.parse(plain.toString())
   }
   return {
-    sealUpstream: (spec) => JSON.stringify(changeUpstream(spec, seal, sealUrls)),
-    openUpstream: (text) => changeUpstream(JSON.parse(text), open, open) as UpstreamSpec,
-    sealServer: (spec) => JSON.stringify(changeServer(spec, seal)),
+    sealUpstream: (spec) => JSON.stringify(changeUpstream(spec, seal, sealUrls, always)),
+    openUpstream: (text) => changeUpstream(JSON.parse(text), open, open, open) as UpstreamSpec,
+    sealServer: (spec) => JSON.stringify(changeServer(spec, always)),
     openServer: (text) => changeServer(JSON.parse(text), open) as VirtualServerSpec,
   }
 }

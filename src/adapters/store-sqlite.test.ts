@@ -59,7 +59,7 @@ const SECRET_SPEC: UpstreamSpec = {
     urls: ['https://a.example/?key=url-secret'],
     headers: { a: 'header-secret', b: { env: 'NAME_B' } },
   },
-  tools: { t: { fixed: { key: 'fixed-secret' } } },
+  tools: { t: { fixed: { key: 'fixed-secret' } }, u: { fixed: { file: 'own-secret', env: 'its-secret' } } },
 }
 const STDIO_SPEC: UpstreamSpec = {
   transport: {
@@ -89,7 +89,7 @@ test('no literal secret reaches the disk; references stay readable', async () =>
   await store.insertUpstream({ slug: 'b', spec: STDIO_SPEC, origin: 'api' })
   await store.insertVirtualServer({
     slug: 'v',
-    spec: { members: [{ upstream: 'a', overrides: { t: { fixed: { key: 'member-secret' } } } }] },
+    spec: { members: [{ upstream: 'a', overrides: { t: { fixed: { env: 'member-secret' } } } }] },
     origin: 'api',
   })
   await store.updateUpstream(id, SECRET_SPEC, 'a', null)

@@ -2,6 +2,7 @@
 
 import type { Call } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
+import { LIMITS } from '../core/limits.ts'
 import type { UpstreamView } from '../core/model.ts'
 import { matchesParts } from '../core/names.ts'
 import { verdict } from '../core/policy.ts'
@@ -38,6 +39,8 @@ export interface UnlistedResource {
 
 /** Listed URI, then templates, then the only upstream of the scope that has resources at all. */
 export function resourceOf(scope: Scope, uri: string): ResourceTarget | TemplateTarget | UnlistedResource | null {
+  // Megabytes would be compared with thousands of templates, and become a header.
+  if (uri.length > LIMITS.uriChars) return null
   const listed = scope.resourceByUri.get(uri)
   if (listed !== undefined) return listed
   for (const template of scope.templates) if (matchesParts(uri, template.parts)) return template

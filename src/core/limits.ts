@@ -153,6 +153,7 @@ export const LIMITS = {
   // names
   slugChars: 24, // Longest slug.
   nameChars: 64, // Longest exposed name.
+  uriChars: 8_192, // Longest URI of a resource.
   // REST
   restBodyBytes: 1024 * 1024, // Largest body of a request to the REST API.
   restInFlight: 256, // Requests to the REST API at the same time.

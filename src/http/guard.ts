@@ -22,9 +22,10 @@ type Address = ipaddr.IPv4 | ipaddr.IPv6
 const PRIVATE = new Set(['private', 'loopback', 'carrierGradeNat', 'uniqueLocal', 'linkLocal'])
 
 /** Where clouds hand out credentials to whoever asks: only by name in `networks`, even for an operator. */
-const METADATA = ['169.254.169.254', '169.254.170.2', '169.254.170.23', '100.100.100.200', 'fd00:ec2::254'].map(
-  (text) => ipaddr.parse(text).toNormalizedString(),
-)
+const METADATA = [
+  ...['169.254.169.254', '169.254.170.2', '169.254.170.23', '100.100.100.200', '168.63.129.16'],
+  ...['fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'],
+].map((text) => ipaddr.parse(text).toNormalizedString())
 
 /** The IPv4 address that an IPv6 one stands for (mapped, or translated by NAT64), else the address itself. */
 function plain(address: Address): Address {

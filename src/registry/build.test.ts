@@ -161,6 +161,8 @@ test('x-mcp-header annotations are found through properties only', async () => {
       region: { type: 'string', 'x-mcp-header': 'Region' },
       deep: { type: 'object', properties: { n: { type: 'integer', 'x-mcp-header': 'N' } } },
       list: { type: 'array', items: { type: 'string', 'x-mcp-header': 'No' } },
+      evil: { type: 'string', 'x-mcp-header': 'a: b\r\nAuthorization: x' },
+      empty: { type: 'string', 'x-mcp-header': '' },
     },
   }
   const snapshot = await build(

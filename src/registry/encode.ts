@@ -34,6 +34,9 @@ function rewrite(bytes: Buffer, members: readonly Member[], changes: Changes): B
 
 const quote = (text: string): Buffer => Buffer.from(JSON.stringify(text))
 
+/** Names of headers (RFC 9110): a stranger's text must not become a line of our requests. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/
+
 /** `x-mcp-header` annotations that a chain of `properties` reaches (2026-07-28, server/tools). */
 export function paramHeaders(schema: unknown, path: readonly string[] = []): ParamHeader[] {
   if (!isRecord(schema) || !isRecord(schema.properties) || path.length > 16) return []
@@ -43,7 +46,9 @@ export function paramHeaders(schema: unknown, path: readonly string[] = []): Par
     const header = property['x-mcp-header']
     const type = property.type
     const own: ParamHeader[] =
-      typeof header === 'string' && (type === 'string' || type === 'integer' || type === 'boolean')
+      typeof header === 'string' &&
+      TOKEN.test(header) &&
+      (type === 'string' || type === 'integer' || type === 'boolean')
         ? [{ path: here, header: header.toLowerCase(), type }]
         : []
     return [...own, ...paramHeaders(property, here)]

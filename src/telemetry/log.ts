@@ -20,10 +20,20 @@ function describe(value: unknown): unknown {
   return value instanceof Error ? `${value.name}: ${value.message}` : value
 }
 
+/** What a terminal would obey, or what would begin a line of its own: the texts of upstreams and callers are foreign. */
+// biome-ignore lint/complexity/useRegexLiterals: escapes of control characters read better in a string
+const CONTROLS = new RegExp('[\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]', 'g')
+
+const plain = (text: string): string =>
+  text.replace(CONTROLS, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
 function toText(time: string, level: Level, event: string, fields: Fields): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined && value !== null)
-    .map(([key, value]) => `${key}=${typeof value === 'object' ? JSON.stringify(describe(value)) : String(value)}`)
+    .map(([key, value]) => {
+      const text = typeof value === 'object' ? JSON.stringify(describe(value)) : String(value)
+      return `${key}=${plain(text)}`
+    })
   return `${time.slice(11, 19)} ${level.padEnd(5)} ${event}${rest.length > 0 ? ` ${rest.join(' ')}` : ''}\n`
 }
 
@@ -37,8 +47,8 @@ export function createLog(options: LogOptions): Log {
       options.write(toText(time, level, event, fields))
       return
     }
-    const plain = Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, describe(value)]))
-    options.write(`${JSON.stringify({ time, level, event, ...plain })}\n`)
+    const members = Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, describe(value)]))
+    options.write(`${plain(JSON.stringify({ time, level, event, ...members }))}\n`)
   }
   return {
     enabled: (level) => ORDER[level] >= least,

@@ -68,6 +68,10 @@ export function named(name: string, error: GatewayError): GatewayError {
 const CLASSES = 512
 export const BROKER_CLASS = CLASSES - 1
 
+const ROUND = CLASSES * 2 ** 40
+/** As many as fit into the integers that JSON can carry. */
+const ROUNDS = 15
+
 /**
  * Request ids of one process. Several processes share an upstream session, and an upstream may tell requests of one
  * session apart by nothing but their id, so that each process counts in its own residue class.
@@ -75,8 +79,11 @@ export const BROKER_CLASS = CLASSES - 1
 export class Ids {
   #last: number
 
+  /** `worker` rises with every restart: past the classes comes a range of its own, for the one before it in its class may live. */
   constructor(worker: number) {
-    this.#last = worker
+    const isBroker = worker === BROKER_CLASS
+    const round = isBroker ? 0 : Math.floor(worker / BROKER_CLASS) % ROUNDS
+    this.#last = (isBroker ? worker : worker % BROKER_CLASS) + round * ROUND
   }
 
   next(): number {

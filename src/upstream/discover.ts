@@ -4,7 +4,7 @@
 
 import type { Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
-import type { Limits } from '../core/limits.ts'
+import { LIMITS, type Limits } from '../core/limits.ts'
 import type { Definition, DefinitionKind, Skipped } from '../core/model.ts'
 import { isRecord } from '../mcp/classify.ts'
 import { find, JsonFault, scanItems } from '../mcp/json.ts'
@@ -49,7 +49,6 @@ const DEPTH_MAX = 512
 const CURSOR_BYTES_MAX = 64 * 1024
 const SKIPPED_MAX = 200
 const NAME_CHARS_MAX = 256
-const URI_CHARS_MAX = 8192
 
 /**
  * All lists that the server declares. `known` are its definitions so far: a list that fails keeps them.
@@ -242,7 +241,7 @@ function judge(list: List, item: Buffer, isModern: boolean): Judged {
   }
   const value = JSON.parse(item.toString('utf8')) as Record<string, unknown>
   const name = find(members, list.key) === null ? undefined : value[list.key]
-  const charsMax = list.key === 'name' ? NAME_CHARS_MAX : URI_CHARS_MAX
+  const charsMax = list.key === 'name' ? NAME_CHARS_MAX : LIMITS.uriChars
   if (typeof name !== 'string' || name === '') return { name: '?', reason: `its ${list.key} is missing or no string` }
   if (name.length > charsMax) return { name, reason: `its ${list.key} is longer than ${charsMax} characters` }
   if (/[\x00-\x1f\x7f]/.test(name)) return { name, reason: `its ${list.key} holds control characters` }

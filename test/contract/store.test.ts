@@ -82,7 +82,10 @@ for (const adapter of ADAPTERS) {
             ca: 'PEM',
           },
           enabled: false,
-          tools: { echo: { fixed: { key: { sealed: 'no', env: 'NO' } }, hide: true } },
+          tools: {
+            echo: { fixed: { key: { sealed: 'no', env: 'NO' } }, hide: true },
+            read: { fixed: { file: 'a', env: 'b', password: 'hunter2' } },
+          },
           privileged: true,
         }
         const row = await store.insertUpstream({ slug: 'one', spec, origin: 'file', originRef: 'g.yaml:3' })
