@@ -63,17 +63,20 @@ export function createFollower(store: Store, onFault: (error: unknown) => void):
   }
 
   async function syncAll(): Promise<void> {
-    do {
-      again = false
-      await (rows === null ? readAll() : readChanges(rows))
-    } while (again)
+    try {
+      do {
+        again = false
+        await (rows === null ? readAll() : readChanges(rows))
+      } while (again)
+    } finally {
+      // In the same step as the last look at `again`: whoever asks from now on gets a read of his own.
+      running = null
+    }
   }
 
   const sync = (): Promise<void> => {
     again = true
-    running ??= syncAll().finally(() => {
-      running = null
-    })
+    running ??= syncAll()
     return running
   }
 
