@@ -1,5 +1,5 @@
-// What the edge needs of a request and its reply. First lane: http/node-exchange.ts (node:http, complete). A faster lane
-// may stand beside it (docs/decisions): the edge cannot tell them apart.
+// What the edge needs of a request and its reply. Two lanes give it: http/node-exchange.ts (node:http, complete) and
+// before it http/fast-exchange.ts (node:net, for plain POST requests). The edge cannot tell them apart.
 
 export interface EventStream {
   /** Writes bytes of the event stream; false when the client is slow (see `onDrain`). */

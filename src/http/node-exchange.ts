@@ -1,6 +1,7 @@
 // The complete server lane: Exchange over node:http and node:https. Framing is node's strict parser; what it lets pass
 // and we do not (repeated headers, odd transfer codings) is refused here, before anything above sees the request.
-// Lean on purpose: one object per request, no listener that is not needed, small replies leave as one write.
+// Lean on purpose: one object per request, no listener that is not needed, small replies leave as one write. Plain POST
+// requests can go a faster lane, which stands before this one (fast-exchange.ts).
 // Absent on purpose: compression (the front proxy's), HTTP/2, upgrades, request trailers.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
