@@ -35,7 +35,7 @@ export interface MemoryStore extends Store {
 
 export interface MemoryStoreOptions {
   readonly clock: Clock
-  readonly limits?: Partial<typeof BOUNDS>
+  readonly limits?: { readonly [K in keyof typeof BOUNDS]?: number }
 }
 
 type Row = UpstreamRow | VirtualServerRow | TokenRow
