@@ -1,7 +1,7 @@
 // Reads the HTTP/1.1 answers of one connection, from bytes that are cut wherever they come: RFC 9112 in its strict reading.
 // What two readers could take for different messages is refused, never repaired: folded lines, a bare CR or LF, NUL, space
 // before a colon, Content-Length twice or beside Transfer-Encoding, codings besides chunked, anything behind a last chunk.
-// Absent on purpose: upgrades, decompression, trailers (their connection is given up), the meaning of chunk extensions.
+// Absent on purpose: upgrades, decompression, and what trailers and chunk extensions say.
 
 import { GatewayError } from '../core/errors.ts'
 import type { LinkHandler } from './link.ts'
@@ -18,9 +18,10 @@ const CHUNK_CR = 7
 const CHUNK_LF = 8
 const LAST_CR = 9
 const LAST_LF = 10
-const DONE = 11
+const TRAILER = 11
+const DONE = 12
 /** Before a request, after an answer, and when nobody wants the rest. */
-const NOTHING = 12
+const NOTHING = 13
 
 const TAB = 0x09
 const LF = 0x0a
@@ -64,16 +65,15 @@ export class AnswerReader {
   readonly #headBytesMax: number
   #sink: AnswerSink | null = null
   #state = NOTHING
-  /** A head whose end has not come. */
+  /** A head or trailer whose end has not come. */
   #pending: Buffer | null = null
-  /** Bytes of heads and chunk extensions that this answer may still have. */
+  /** Bytes of heads, trailers and chunk extensions that this answer may still have. */
   #headBytesLeft = 0
   /** Of the body or chunk. */
   #left = 0
   #digits = 0
   // Of the head:
   #isOld = false
-  #status = 0
   #headers: Headers = {}
   #length: string | null = null
   #coding: string | null = null
@@ -107,7 +107,7 @@ export class AnswerReader {
   push(bytes: Buffer, end: number): boolean {
     let at = 0
     while (at < end && this.#state < DONE) {
-      if (this.#state === HEAD) at = this.#readHead(bytes, at, end)
+      if (this.#state === HEAD || this.#state === TRAILER) at = this.#readLines(bytes, at, end)
       else if (this.#state === BODY_UNTIL_CLOSE) at = this.#hand(bytes, at, end)
       else if (this.#state === SIZED_BODY || this.#state === CHUNK) {
         const to = Math.min(end, at + this.#left)
@@ -154,7 +154,7 @@ export class AnswerReader {
         if (byte === CR) this.#state = CHUNK_SIZE_LF
         else if (NOT_IN_LINE.test(String.fromCharCode(byte))) throw this.#fault('a chunk extension')
         this.#headBytesLeft -= 1
-        if (this.#headBytesLeft < 0) throw this.#fault('too long chunk extensions')
+        if (this.#headBytesLeft < 0) throw this.#tooLarge()
         break
       case CHUNK_SIZE_LF:
         if (byte !== LF) throw this.#fault('the size of a chunk')
@@ -169,9 +169,11 @@ export class AnswerReader {
         this.#beginChunk()
         break
       case LAST_CR:
-        // A trailer: the body is whole and nobody reads trailers, so that they are dropped with their connection.
-        if (byte !== CR) this.isKept = false
-        this.#state = byte === CR ? LAST_LF : DONE
+        if (byte !== CR) {
+          this.#state = TRAILER
+          return at
+        }
+        this.#state = LAST_LF
         break
       default:
         if (byte !== LF) throw this.#fault('the end of the chunks')
@@ -186,17 +188,16 @@ export class AnswerReader {
     this.#digits = 0
   }
 
-  // --- heads ----------------------------------------------------------------------------------------------------------
+  // --- heads and trailers ---------------------------------------------------------------------------------------------
 
-  #readHead(bytes: Buffer, at: number, end: number): number {
+  #readLines(bytes: Buffer, at: number, end: number): number {
     const before = this.#pending === null ? 0 : this.#pending.length
     const block = this.#pending === null ? bytes : Buffer.concat([this.#pending, bytes.subarray(at, end)])
     const [from, to] = this.#pending === null ? [at, end] : [0, block.length]
     const found = block.indexOf(CRLF2, Math.max(from, before - 3))
     const isWhole = found >= 0 && found + 4 <= to
     const length = (isWhole ? found + 4 : to) - from
-    if (length > this.#headBytesLeft)
-      throw new GatewayError('UPSTREAM_INVALID', `The headers of ${this.#host} are too large`)
+    if (length > this.#headBytesLeft) throw this.#tooLarge()
     if (!isWhole) {
       this.#checkBegun(block.toString('latin1', from, to), before)
       this.#pending = before === 0 ? Buffer.from(block.subarray(from, to)) : block
@@ -204,35 +205,49 @@ export class AnswerReader {
     }
     this.#pending = null
     this.#headBytesLeft -= length
-    this.#parseHead(block.toString('latin1', from, found + 2))
-    this.#endHead()
+    const text = block.toString('latin1', from, found + 2)
+    if (!LINES.test(text)) throw this.#fault('a control character')
+    if (this.#state === HEAD) this.#onHead(text)
+    else this.#onTrailer(text)
     return at + length - before
   }
 
-  /** Says at once what the end of the head cannot mend: nobody should wait for it. The first bytes have been looked at. */
+  /** Says at once what the end of a head cannot mend: nobody should wait for it. The first bytes have been looked at. */
   #checkBegun(text: string, bytesSeen: number): void {
-    if (!HEAD_START.startsWith(text.slice(0, HEAD_START.length))) throw this.#fault('the status line')
+    const isStart = this.#state === TRAILER || HEAD_START.startsWith(text.slice(0, HEAD_START.length))
+    if (!isStart) throw this.#fault('the status line')
     if (NO_LINES.test(text.slice(Math.max(0, bytesSeen - 1)))) throw this.#fault('a control character')
   }
 
-  /** `text` ends with the CRLF of its last line. */
-  #parseHead(text: string): void {
-    if (!LINES.test(text)) throw this.#fault('a control character')
-    let end = text.indexOf('\r')
-    const status = STATUS_LINE.exec(text.slice(0, end))
-    if (status === null) throw this.#fault('the status line')
-    this.#isOld = status[1] === '0'
-    this.#status = Number(status[2])
+  #onHead(text: string): void {
+    const end = text.indexOf('\r')
+    const line = STATUS_LINE.exec(text.slice(0, end))
+    if (line === null) throw this.#fault('the status line')
+    this.#isOld = line[1] === '0'
     this.#headers = { __proto__: null } as unknown as Headers
     this.#length = null
     this.#coding = null
-    while (end + 2 < text.length) {
-      const start = end + 2
-      end = text.indexOf('\r', start)
-      const colon = text.indexOf(':', start)
+    this.#readFields(text, end + 2)
+    this.#beginBody(Number(line[2]))
+  }
+
+  /** Looked at, so that its end is where it seems to be; nobody needs what it says. */
+  #onTrailer(text: string): void {
+    this.#readFields(text, 0)
+    this.#state = DONE
+  }
+
+  /** `text` ends with the CRLF of its last line. */
+  #readFields(text: string, from: number): void {
+    for (let at = from; at < text.length; ) {
+      const end = text.indexOf('\r', at)
+      const colon = text.indexOf(':', at)
       if (colon < 0 || colon > end) throw this.#fault('a header without a colon')
+      const name = this.#nameOf(text.slice(at, colon))
       const value = trimmed(text, colon + 1, end)
-      this.#take(this.#nameOf(text.slice(start, colon)), text.length > SLICED_CHARS_MAX ? copyOf(value) : value)
+      if (this.#state === HEAD) this.#take(name, text.length > SLICED_CHARS_MAX ? copyOf(value) : value)
+      else if (name === 'content-length' || name === 'transfer-encoding') throw this.#fault(`${name} behind the body`)
+      at = end + 2
     }
   }
 
@@ -264,8 +279,7 @@ export class AnswerReader {
     if (this.#headers[name] === undefined) this.#headers[name] = value
   }
 
-  #endHead(): void {
-    const status = this.#status
+  #beginBody(status: number): void {
     if (status === 101) {
       throw new GatewayError('UPSTREAM_UNAVAILABLE', `${this.#host} changes the protocol though it was not asked to`)
     }
@@ -290,6 +304,10 @@ export class AnswerReader {
       this.isKept = false
     }
     this.#sink!.onHead(status, this.#headers)
+  }
+
+  #tooLarge(): GatewayError {
+    return new GatewayError('UPSTREAM_INVALID', `The headers of ${this.#host} are too large`)
   }
 
   #fault(what: string): GatewayError {

@@ -1,6 +1,6 @@
 // Both lanes to upstreams against real servers, by one table: what they send, what they hand on, and what they say when
 // things break. What only the fast lane promises stands in fast-link.test.ts, what it makes of odd answers in
-// answer-reader.test.ts and link-differences.test.ts.
+// answer-reader.test.ts and test/fuzz/links.test.ts.
 
 import assert from 'node:assert/strict'
 import { createServer, type RequestListener } from 'node:http'
