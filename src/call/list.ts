@@ -23,6 +23,8 @@ const KIND_OF_METHOD: Readonly<Record<string, ListKind>> = {
 /** How long a 2026-07-28 client may keep a list: the upper bound of our own registry caches. */
 const TTL_MS = 20_000
 const PURPOSE = 'cursor'
+/** The longest key in JSON, where a character may take six bytes, in base64; and what stands around it. */
+const CURSOR_CHARS_MAX = 8 * LIMITS.uriChars + 400
 
 function itemsOf(scope: Scope, kind: ListKind): readonly ListedTarget[] {
   if (kind === 'tools') return scope.tools
@@ -53,7 +55,7 @@ function cursorText(sealer: Sealer, scope: Scope, kind: ListKind, after: string)
 }
 
 function readCursor(sealer: Sealer, scope: Scope, kind: ListKind, cursor: unknown): string {
-  if (typeof cursor === 'string' && cursor.length <= 8192) {
+  if (typeof cursor === 'string' && cursor.length <= CURSOR_CHARS_MAX) {
     const bytes = Buffer.from(cursor, 'base64url')
     const plain = bytes.subarray(16)
     if (bytes.length > 16 && sealer.checkMac(PURPOSE, plain, bytes.subarray(0, 16))) {
