@@ -35,6 +35,8 @@ export const LIMITS = {
   upstreamErrorBytes: 64 * 1024, // Most that is read of a refusal of an upstream.
   upstreamSessionIdBytes: 1024, // Longest session id of an upstream.
   upstreamDroppedMax: 1_000, // Messages of a stream that belong to nothing, before the stream is given up.
+  upstreamLinesBurst: 5_000, // Lines of a stream, data not counted, that may come at once …
+  upstreamLinesPerSecond: 1_000, // … and in each second after that; a stream that floods is given up.
   upstreamAsksMax: 32, // Requests that an upstream may send us within one call.
   upstreamLingerMs: 1_000, // How long the rest of an answered stream is read, to keep its connection.
   upstreamNoticeMs: 5_000, // Time for a notification to an upstream.

@@ -31,6 +31,8 @@ export class SseReader {
   #id: string | null = null
   #retryMs: number | null = null
   #begun = false
+  /** Lines so far that were not data: of comments, other fields, and the empty ones between events. */
+  lines = 0
 
   /** `bytesMax` bounds one event, its unfinished line included. Errors of `push`: UPSTREAM_INVALID. */
   constructor(bytesMax: number, onEvent: (event: SseEvent) => void) {
@@ -108,6 +110,7 @@ export class SseReader {
 
   #line(bytes: Buffer, from: number, end: number): void {
     if (from === end) {
+      this.lines += 1
       this.#dispatch()
       return
     }
@@ -116,6 +119,7 @@ export class SseReader {
       this.#addData(bytes.subarray(start, end))
       return
     }
+    this.lines += 1
     if (bytes[from] === 0x3a) return
     const text = bytes.toString('utf8', from, end)
     const colon = text.indexOf(':')

@@ -11,6 +11,7 @@ import { type Ask, encodeAsk } from './ask.ts'
 import type { Greeting } from './handshake.ts'
 import { type HttpPeer, headersOf, post } from './http-peer.ts'
 import { answerTo } from './notices.ts'
+import { Pace } from './pace.ts'
 
 export type NewsKind = 'tools' | 'prompts' | 'resources'
 
@@ -70,12 +71,17 @@ class HttpListening implements LinkHandler, Listening {
   readonly #id: string
   #sending: Sending | null = null
   #reader: SseReader | null = null
+  readonly #pace: Pace
+  /** Lines of the stream that have been counted. */
+  #lines = 0
   #isOver = false
 
   constructor(peer: HttpPeer, handlers: ListenHandlers) {
     this.#peer = peer
     this.#handlers = handlers
     this.#id = String(peer.ids.next())
+    const { upstreamLinesBurst, upstreamLinesPerSecond } = peer.limits
+    this.#pace = new Pace(upstreamLinesBurst, upstreamLinesPerSecond, performance.now())
   }
 
   start(kinds: readonly NewsKind[]): void {
@@ -117,9 +123,12 @@ class HttpListening implements LinkHandler, Listening {
   }
 
   onData(chunk: Buffer): void {
-    if (this.#isOver) return
+    if (this.#isOver || this.#reader === null) return
     try {
-      this.#reader?.push(chunk)
+      this.#reader.push(chunk)
+      const { lines } = this.#reader
+      if (!this.#pace.take(lines - this.#lines, performance.now())) this.#end(true, 'the server floods its stream')
+      this.#lines = lines
     } catch (error) {
       this.#end(true, (error as Error).message)
     }

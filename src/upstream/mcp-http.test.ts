@@ -459,6 +459,15 @@ const BAD: [string, Respond, string, RegExp][] = [
     'UPSTREAM_INVALID',
     /larger than 4000/,
   ],
+  ...[':c\n', '\n', 'id: 1\n', 'event: other\ndata: x\n\n'].map((line): (typeof BAD)[number] => [
+    `a flood of ${JSON.stringify(line)}`,
+    (_, socket) => {
+      socket.write(SSE_HEAD)
+      flood(socket, line.repeat(200))
+    },
+    'UPSTREAM_INVALID',
+    /floods its stream/,
+  ]),
   [
     'a flood of what nobody asked for',
     (_, socket) => {

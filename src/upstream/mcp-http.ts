@@ -11,6 +11,7 @@ import { type SseEvent, SseReader } from '../mcp/sse.ts'
 import { type Ask, encodeAsk, NotProcessed, named } from './ask.ts'
 import { type HttpPeer, headersOf, post } from './http-peer.ts'
 import { answerTo, cancelError, cancelNotice } from './notices.ts'
+import { Pace } from './pace.ts'
 import { Relay } from './relay.ts'
 
 const EMPTY = Buffer.alloc(0)
@@ -39,6 +40,9 @@ class HttpAsk implements LinkHandler {
   #buffer: Buffer = EMPTY
   #bytes = 0
   #reader: SseReader | null = null
+  #pace: Pace | null = null
+  /** Lines of the stream that have been counted. */
+  #lines = 0
   #relay: Relay | null = null
   #dropped = 0
   #asked = 0
@@ -131,6 +135,7 @@ class HttpAsk implements LinkHandler {
       if (this.#settled) return
       try {
         this.#reader!.push(chunk)
+        this.#checkPace(this.#reader!.lines)
       } catch (error) {
         this.#end(error as Error)
       }
@@ -239,6 +244,15 @@ class HttpAsk implements LinkHandler {
       return
     }
     post(this.#peer, answerTo(method, id))
+  }
+
+  #checkPace(lines: number): void {
+    if (this.#settled || lines === this.#lines) return
+    const { upstreamLinesBurst, upstreamLinesPerSecond } = this.#peer.limits
+    this.#pace ??= new Pace(upstreamLinesBurst, upstreamLinesPerSecond, this.#startedMs)
+    const isTooFast = !this.#pace.take(lines - this.#lines, performance.now())
+    this.#lines = lines
+    if (isTooFast) this.#fail('UPSTREAM_INVALID', 'it floods its stream')
   }
 
   #drop(what: string): void {
