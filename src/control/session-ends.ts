@@ -36,21 +36,28 @@ export function createSessionEnds(deps: SessionEndsDeps): SessionEnds {
   const { store, bus, clock, limits, log } = deps
   const ended = new Map<string, number>()
   let minute = { startMs: 0, ofCaller: new Map<string, number>() }
-  let batch: Tombstone[] = []
+  /** Told to everyone, but not in the store yet. */
+  const unwritten = new Map<string, number>()
   let writing: Promise<void> | null = null
 
   /** One write for all that came within a tenth of a second. */
   function write(): Promise<void> {
     writing ??= new Promise<void>((resolve, reject) => {
       setTimeout(() => {
-        const due = batch
-        batch = []
+        const due = [...unwritten].map(([key, expiresMs]) => ({ key, expiresMs }))
+        unwritten.clear()
         writing = null
-        store.addTombstones(due).then(resolve, reject)
+        store.addTombstones(due).then(resolve, (error: unknown) => {
+          // They go with the next batch: what is not stored would live again after a restart.
+          for (const { key, expiresMs } of due) unwritten.set(key, expiresMs)
+          reject(error)
+        })
       }, BATCH_MS)
     })
     return writing
   }
+
+  const writeLater = (): Promise<void> => write().catch((error: unknown) => log.warn('sessions.write', { error }))
 
   function count(callerId: string): void {
     const nowMs = clock.now()
@@ -68,6 +75,7 @@ export function createSessionEnds(deps: SessionEndsDeps): SessionEnds {
   const clean = setInterval(() => {
     const nowMs = clock.now()
     for (const [key, expiresMs] of ended) if (expiresMs <= nowMs) ended.delete(key)
+    if (unwritten.size > 0) void writeLater()
     store.deleteExpired(nowMs).catch((error: unknown) => log.warn('sessions.clean', { error }))
   }, CLEAN_MS)
   clean.unref()
@@ -77,14 +85,17 @@ export function createSessionEnds(deps: SessionEndsDeps): SessionEnds {
       for (const { key, expiresMs } of await store.tombstones()) if (expiresMs > clock.now()) ended.set(key, expiresMs)
     },
     async end(session, callerId, expiresMs) {
-      if (ended.has(session)) return
+      if (ended.has(session)) {
+        if (unwritten.has(session)) await write()
+        return
+      }
       count(callerId)
       if (ended.size >= limits.tombstonesMax)
         throw new GatewayError('TOO_MANY', `No more than ${limits.tombstonesMax} ended sessions are kept`)
       ended.set(session, expiresMs)
       bus.publish('sessionEnded', { session, expiresMs })
       deps.closeOwner(session)
-      batch.push({ key: session, expiresMs })
+      unwritten.set(session, expiresMs)
       await write()
     },
     *all() {
@@ -92,7 +103,7 @@ export function createSessionEnds(deps: SessionEndsDeps): SessionEnds {
     },
     async close() {
       clearInterval(clean)
-      if (writing !== null) await writing.catch((error: unknown) => log.warn('sessions.write', { error }))
+      if (unwritten.size > 0) await writeLater()
     },
   }
 }
