@@ -425,6 +425,8 @@ test('100-continue is sent when the body is wanted, and only then', async () => 
   assert.deepEqual(statuses(await talk(port, request('/no'))), [401])
   const other = `POST / HTTP/1.1\r\n${HEAD}Expect: miracles\r\nContent-Length: 2\r\n\r\nhi`
   assert.equal(problemOf(await talk(port, other)).code, 'EXPECTATION_FAILED')
+  assert.deepEqual(statuses(await talk(port, `${other}${ask()}`)), [417])
+  assert.deepEqual(statuses(await talk(port, `${ask()}${other}NONSENSE\r\n\r\n`)), [200, 417])
 })
 
 test('replies of every form', async () => {

@@ -538,23 +538,23 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
   const sockets = new Set<Socket>()
   let dropped = 0
 
-  const handle = (request: IncomingMessage, response: ServerResponse, awaitsContinue: boolean): void => {
+  const handle = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    expects: 'nothing' | 'continue' | 'other',
+  ): void => {
     const socket = request.socket as Carrier
     const connection = socket[CONNECTION] ?? attach(socket, lane)
     if (connection.closing) return
-    const exchange = new NodeExchange(lane, connection, request, response, awaitsContinue)
+    const exchange = new NodeExchange(lane, connection, request, response, expects === 'continue')
     connection.latest = exchange
-    const fault = faultOf(request, limits)
+    const fault = expects === 'other' ? new GatewayError('EXPECTATION_FAILED') : faultOf(request, limits)
     if (fault === null) lane.handler(exchange)
     else refuse(exchange, fault)
   }
-  server.on('request', (request, response) => handle(request, response, false))
-  server.on('checkContinue', (request, response) => handle(request, response, true))
-  server.on('checkExpectation', (_request: IncomingMessage, response: ServerResponse) => {
-    const text = problemText(new GatewayError('EXPECTATION_FAILED'))
-    const headers = ['Content-Type', PROBLEM_TYPE, 'Content-Length', String(Buffer.byteLength(text))]
-    response.writeHead(417, [...headers, 'Connection', 'close']).end(text)
-  })
+  server.on('request', (request, response) => handle(request, response, 'nothing'))
+  server.on('checkContinue', (request, response) => handle(request, response, 'continue'))
+  server.on('checkExpectation', (request, response) => handle(request, response, 'other'))
   server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
     refuseLast(socket, new GatewayError('METHOD_NOT_ALLOWED', 'This is no proxy: CONNECT is not served'), limits)
   })

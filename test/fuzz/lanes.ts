@@ -177,7 +177,8 @@ function request(random: Random, isLast: boolean): string {
   const line = `${method}${twist(' ', ['  ', '\t', ''])}${target}${twist(' ', ['  ', '\t', ''])}${twist('HTTP/1.1', ODD_VERSIONS, 2)}`
   let head = `${twist('', ['\r\n', '\n', ' '])}${line}${end()}${lines.join('')}${end()}`
   if (isBroken && random.chance(0.15)) head = bend(random, head)
-  return head + (isChunked ? chunked(random, body) : body)
+  // Not one that is refused for its length: whether all of it is there by then, and its connection stays, is chance.
+  return head + (isChunked ? chunked(random, body.slice(0, BODY_BYTES_MAX)) : body)
 }
 
 function bodyText(random: Random): string {
@@ -399,6 +400,13 @@ export async function fuzzLanes(seed: number, cases: number): Promise<LanesResul
         const answers = readAnswers(said)
         const answersFast = readAnswers(saidFast)
         assert.deepEqual(fast.seen, node.seen)
+        const last = node.seen.at(-1)
+        if (last?.headers['transfer-encoding'] !== undefined && /^(?:INVALID_REQUEST|unread)$/.test(last.body)) {
+          // Node's lane, which reads chunked bodies for both, drops a connection whose body is faulty while an earlier
+          // answer is still due; whether one is, is a matter of time.
+          const common = Math.min(answers.length, answersFast.length)
+          for (const list of [answers, answersFast]) list.splice(common)
+        }
         dropLateRefusal(answers, answersFast)
         assert.deepEqual(answersFast, answers)
         requests += node.seen.length
