@@ -26,8 +26,10 @@ const ZOMBIE_POLLS = 8
 /** For the last output of a process that has exited: its pipes may be held open by what it left behind. */
 const LAST_OUTPUT_MS = 500
 const LAST_WORDS_CHARS = 300
-/** A dropped line costs more than its bytes. */
-const DROPPED_LINE_BYTES = 256
+/** A line that nobody asked for costs more than its bytes. */
+const NOISE_LINE_BYTES = 256
+/** One that says it is somebody's may be an answer, of whatever size: only how many there are is counted. */
+const LINE_BYTES = 200
 
 export interface ChildOptions {
   readonly id: string
@@ -233,11 +235,16 @@ export class Child {
         if (typeof route === 'number') this.lastUsedMs = this.#options.clock.now()
         if (route === 'all') {
           for (const channel of [...this.#channels.values()]) channel.onLine?.(message)
+          this.#charge(message.length + NOISE_LINE_BYTES)
           return
         }
         const channel = this.#channels.get(route === 'broker' ? 0 : route)
-        if (channel === undefined) this.#drop(message)
-        else channel.onLine?.(message)
+        if (channel === undefined) {
+          this.#drop(message)
+          return
+        }
+        channel.onLine?.(message)
+        this.#charge(route === 'broker' ? message.length + NOISE_LINE_BYTES : LINE_BYTES)
       })
     } catch (error) {
       // Banners and debug prints: many servers write them here instead of to stderr.
@@ -252,7 +259,12 @@ export class Child {
     if (log.enabled('debug')) {
       log.debug('child.dropped', { upstream: upstreamId, pid: this.pid, line: line.toString('utf8', 0, 200) })
     }
-    const waitMs = this.#noise(line.length + DROPPED_LINE_BYTES)
+    this.#charge(line.length + NOISE_LINE_BYTES)
+  }
+
+  /** Output past its share of this second waits for the next one. */
+  #charge(bytes: number): void {
+    const waitMs = this.#noise(bytes)
     if (waitMs === 0 || this.#quiet) return
     this.#quiet = true
     this.hold()

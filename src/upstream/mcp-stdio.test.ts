@@ -88,6 +88,23 @@ test('a line is one line, whatever the client sent', async () => {
   peer.close()
 })
 
+test('a child that floods a call with notifications loses that call, and others on it go on', async () => {
+  const limits = { ...LIMITS, upstreamLinesBurst: 20, upstreamLinesPerSecond: 1 }
+  const { peer, channel } = setUp({ limits })
+  const heard: string[] = []
+  const call = makeCall('tools/call', {}, { progressToken: Buffer.from('1'), notify: (method) => heard.push(method) })
+  const [flooded, other] = [code(peer.ask(makeAsk(call))), peer.ask(makeAsk(null))]
+  for (let progress = 1; progress <= 500; progress += 1) {
+    const params = `{"progressToken":"3.1","progress":${progress}}`
+    channel.say(`{"jsonrpc":"2.0","method":"notifications/progress","params":${params}}`)
+  }
+  assert.equal(await flooded, 'UPSTREAM_INVALID')
+  assert.ok(heard.length > 20 && heard.length < 400, `${heard.length} notifications`)
+  assert.equal(methods(channel).at(-1), 'notifications/cancelled')
+  channel.say(result('"3.2"'))
+  assert.equal(textOf(await other), '{}')
+})
+
 test('progress finds its call, log messages the newest call that wants them', async () => {
   const heard: string[] = []
   const hear = (name: string) => (method: string, params: Buffer) => heard.push(`${name} ${method.slice(14)} ${params}`)

@@ -10,6 +10,7 @@ import { encodeNotification, type Incoming, readIncoming } from '../mcp/jsonrpc.
 import type { Channel } from '../ports/children.ts'
 import { type Ask, encodeAsk, NotProcessed, named, type Wire } from './ask.ts'
 import { cancelError, cancelNotice } from './notices.ts'
+import { Pace } from './pace.ts'
 import { flat, Relay } from './relay.ts'
 
 export interface StdioPeerOptions {
@@ -34,6 +35,7 @@ interface Waiting {
   readonly startedMs: number
   timer: NodeJS.Timeout
   relay: Relay | null
+  pace: Pace | null
   forgetCancel: (() => void) | null
 }
 
@@ -92,7 +94,7 @@ export class StdioPeer {
       const id = `"${this.#channel.n}.${this.#last}"`
       const timer = setTimeout(onDeadline, ask.callMs, this, id)
       const startedMs = performance.now()
-      const waiting: Waiting = { ask, resolve, reject, startedMs, timer, relay: null, forgetCancel: null }
+      const waiting: Waiting = { ask, resolve, reject, startedMs, timer, relay: null, pace: null, forgetCancel: null }
       this.#waiting.set(id, waiting)
       // A channel that is full queues up to its bound and then closes: nothing to do here.
       this.#channel.send(flat(encodeAsk(id, ask, wire)))
@@ -164,8 +166,22 @@ export class StdioPeer {
     }
     waiting.relay ??= new Relay(call, id)
     const outcome = waiting.relay.take(method, params)
-    if (outcome === 'progress') this.#moveDeadline(id, waiting)
+    if (!this.#isPaced(waiting)) this.#giveUp(id, waiting)
+    else if (outcome === 'progress') this.#moveDeadline(id, waiting)
     else if (outcome === 'dropped') this.dropped += 1
+  }
+
+  #isPaced(waiting: Waiting): boolean {
+    const { upstreamLinesBurst, upstreamLinesPerSecond } = this.#options.limits
+    waiting.pace ??= new Pace(upstreamLinesBurst, upstreamLinesPerSecond, waiting.startedMs)
+    return waiting.pace.take(1, performance.now())
+  }
+
+  #giveUp(id: string, waiting: Waiting): void {
+    this.#take(id, waiting)
+    this.#stop(id, waiting, 'it floods its call')
+    const error = new GatewayError('UPSTREAM_INVALID', 'it floods its call with notifications')
+    waiting.reject(named(this.#options.name, error))
   }
 
   /** Log messages on stdio name no request: on a link of one caller they go to its newest call that wants any. */

@@ -13,10 +13,18 @@ import { isRunning, until } from '../fakes/processes.ts'
 
 const hasProc = existsSync('/proc/self/stat')
 
-for (const mode of ['flood-stdout', 'flood-stderr']) {
-  test(`a flood costs little and holds up nothing (${mode})`, async () => {
+const FLOODS: [mode: string, line?: string][] = [
+  ['flood-stdout'],
+  ['flood-stderr'],
+  // Proper messages: to everyone, to the broker, and answers on a channel that is there to questions nobody put.
+  ['flood-stdout', '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'],
+  ['flood-stdout', '{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}'],
+  ['flood-stdout', '{"jsonrpc":"2.0","id":"0.999","result":{}}'],
+]
+for (const [mode, line = ''] of FLOODS) {
+  test(`a flood costs little and holds up nothing (${mode} ${line})`, async () => {
     const { children, start } = setUp({ childNoiseBytes: 64 * 1024 })
-    const channel = await children.connect(await start(mode))
+    const channel = await children.connect(await start(mode, line))
     const heard = listen(channel)
     const before = process.cpuUsage()
     const begun = performance.now()

@@ -70,8 +70,9 @@ switch (mode) {
     break
   }
   case 'flood-stdout': {
+    const line = more === '' ? 'not json' : more
     const pour = (): void => {
-      while (process.stdout.write('not json\n')) {}
+      while (process.stdout.write(`${line}\n`)) {}
       process.stdout.once('drain', pour)
     }
     serve()
