@@ -171,6 +171,29 @@ test('an answer that was under way when the token was revoked is not kept, and t
   assert.equal(primary.asked, 2)
 })
 
+test('while tokens change all the time an answer is used at last, but not kept', async () => {
+  const { authenticate, bearer, primary, bus } = start()
+  const { caller } = primary
+  primary.caller = (asked) => {
+    bus.publish('callersChanged', { hashes: ['0'.repeat(64)] })
+    return caller(asked)
+  }
+  assert.equal(await authenticate(bearer), ANNA)
+  const { asked } = primary
+  primary.caller = caller
+  assert.equal(await authenticate(bearer), ANNA)
+  assert.equal(primary.asked, asked + 1)
+})
+
+test('a caller whose time is over is none, also where the primary has not noticed', async () => {
+  const { authenticate, bearer, primary, hash, clock } = start()
+  primary.callers.set(hash, { ...ANNA, expiresMs: clock.now() })
+  assert.equal((await refusal(() => authenticate(bearer))).code, 'UNAUTHENTICATED')
+  primary.callers.set(hash, { ...ANNA, expiresMs: clock.now() + LIMITS.strangerCacheMs + 1 })
+  clock.forward(LIMITS.strangerCacheMs)
+  assert.equal((await authenticate(bearer)).name, 'anna')
+})
+
 test('a stranger is not looked up twice within some seconds, and is known at once when news come', async () => {
   const { authenticate, primary, clock, bus } = start()
   const late = mintToken()
