@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { type Answered, type Ask, type RestFixture, startRest } from '../../test/fakes/rest.ts'
 import { hashToken } from '../access/api-token.ts'
+import { LOCAL_CALLER } from '../access/authenticate.ts'
 
 let rest: RestFixture
 before(async () => {
@@ -40,6 +41,23 @@ test('an administrator grants use and admin, only an operator grants operator', 
 test('a list as long as a body may be is refused in the time that it takes to read', async () => {
   const refused = await create({ name: 'long', rights: Array.from({ length: 100_000 }, (_, n) => [n]) })
   assert.deepEqual([refused.status, refused.body.code], [400, 'INVALID_INPUT'])
+})
+
+test('under --open nobody makes or revokes tokens: they would outlive it', async () => {
+  const open = await startRest({}, { authenticate: () => LOCAL_CALLER })
+  try {
+    const made = await open.ask('POST', '/v1/tokens', { as: null, body: { name: 'later', rights: ['admin'] } })
+    assert.deepEqual([made.status, made.body.code], [403, 'FORBIDDEN'])
+    assert.equal((await open.ask('DELETE', '/v1/tokens/an%20agent', { as: null })).status, 403)
+    assert.deepEqual((await open.store.tokens()).map(({ name }) => name).sort(), [
+      'an admin',
+      'an agent',
+      'the operator',
+    ])
+    assert.equal((await open.ask('GET', '/v1/tokens', { as: null })).status, 200)
+  } finally {
+    await open.close()
+  }
 })
 
 const faulty: [string, object, string][] = [

@@ -2,9 +2,10 @@
 // which is never answered. A revoked token is refused from the next request on, in every worker.
 
 import { mintToken } from '../access/api-token.ts'
+import { LOCAL_CALLER } from '../access/authenticate.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { TokenRow } from '../core/model.ts'
-import { hasRight, needRight } from '../core/policy.ts'
+import { type Caller, hasRight, needRight } from '../core/policy.ts'
 import { rfc3339 } from '../core/time.ts'
 import { CURSOR, LIMIT, pageOf, readPage } from './page.ts'
 import type { Answer, RestContext, RestRequest, Route } from './route.ts'
@@ -49,12 +50,19 @@ async function listTokens({ query }: RestRequest, context: RestContext): Promise
 
 async function create(request: RestRequest, context: RestContext): Promise<Answer> {
   const { name, rights = ['use'], expiresAt } = request.body as TokenInput
+  needName(request.caller)
   if (rights.includes('operator')) needRight(request.caller, 'operator')
   const expiresMs = expiresAt === undefined ? undefined : readExpiry(expiresAt, context.clock.now())
   const { id, text, hash } = mintToken()
   const row = await context.store.insertToken({ id, name, hash, rights, origin: 'api', expiresMs })
   await afterWrite(context, 'token.created', { token: row.id, name, rights, caller: request.caller.name })
   return { status: 201, body: { ...toAnswer(row), token: text }, headers: ['location', `/v1/tokens/${row.id}`] }
+}
+
+/** A token outlives the --open under which nobody was asked who he is. Errors: FORBIDDEN. */
+function needName(caller: Caller): void {
+  if (caller.id === LOCAL_CALLER.id)
+    throw new GatewayError('FORBIDDEN', 'Tokens are made and revoked by somebody with a token: start without --open')
 }
 
 const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/i
@@ -67,6 +75,7 @@ function readExpiry(text: string, nowMs: number): number {
 }
 
 async function revoke(request: RestRequest, context: RestContext): Promise<Answer> {
+  needName(request.caller)
   const asked = request.path.token!
   const tokens = await context.store.tokens()
   const row = tokens.find(({ id }) => id === asked) ?? tokens.find(({ name }) => name === asked)
