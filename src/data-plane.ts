@@ -14,8 +14,8 @@ import type { Clock } from './core/time.ts'
 import { createEdge, type Edge } from './edge/edge.ts'
 import { isEndpoint } from './edge/router.ts'
 import type { ExchangeHandler } from './http/exchange.ts'
+import { createFastLink } from './http/fast-link.ts'
 import { createNodeServer, type TlsTexts } from './http/node-exchange.ts'
-import { createLink } from './http/undici-link.ts'
 import type { Sealer } from './mcp/seal.ts'
 import type { Bus } from './ports/bus.ts'
 import type { ChildConnector } from './ports/children.ts'
@@ -60,7 +60,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   const upstreams = createUpstreams({
     control,
     children: deps.children,
-    createLink,
+    createLink: createFastLink,
     resolveSecret: createSecretResolver(),
     networks: config.access.networksAllowed,
     ca: deps.ca,
@@ -140,6 +140,8 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       await edge.idle(limits.stopMs - limits.drainMs)
       unfollow()
       edge.close()
+      // Those that were cancelled just now still say so to their clients.
+      await edge.idle(limits.lingerMs)
       await server.close()
       await upstreams.close()
     },

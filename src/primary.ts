@@ -13,7 +13,7 @@ import { createRest } from './control/rest.ts'
 import { createSessionEnds, type SessionEnds } from './control/session-ends.ts'
 import type { Clock } from './core/time.ts'
 import type { ExchangeHandler } from './http/exchange.ts'
-import { createLink } from './http/undici-link.ts'
+import { createFastLink } from './http/fast-link.ts'
 import { gatewayId, type Sealer } from './mcp/seal.ts'
 import type { Children } from './ports/children.ts'
 import type { Control } from './ports/control.ts'
@@ -100,7 +100,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     gatewayId: gatewayId(sealer),
     children,
     upstream: (id) => store.upstream(id),
-    createLink,
+    createLink: createFastLink,
     resolveSecret: createSecretResolver(),
     networks: config.access.networksAllowed,
     ca: deps.ca,

@@ -1,7 +1,7 @@
 // The fast server lane: Exchange over node:net alone, for the one form of request that nearly all calls have (head.ts).
 // Anything else, at any border between messages, hands the connection with its unread bytes to node:http for good; so
 // nothing is refused here but what came too slowly. Less CPU because it does less: no parser object, no streams, no timer
-// per request; one sweep counts everybody's time (docs/decisions/0003-first-lanes.md has the numbers).
+// per request; one sweep counts everybody's time (docs/decisions/0003-http-lanes.md has the numbers).
 // Absent on purpose: TLS, chunked request bodies, requests served at the same time on one connection.
 
 import type { Socket } from 'node:net'

@@ -205,7 +205,7 @@ laneTest('an abort ends the request on the wire, and before it is written nothin
 
 laneTest('headMs ends a request whose answer does not begin', async (t, createLink) => {
   const link = await httpLink(t, createLink, () => {})
-  const got = await fails(send(link, { headMs: 30 }))
+  const got = await fails(send(link, { headMs: 400 }))
   assert.deepEqual([got.code, got.sent, link.inFlight], ['TIMEOUT', true, 0])
   const slow = await httpLink(t, createLink, (_request, response) => {
     response.write('a')

@@ -38,7 +38,7 @@ export class RequestHeads {
       this.#lines = linesOf(headers)
       this.#headers = headers
     }
-    const start = `${method} ${path} HTTP/1.1\r\nhost: ${this.#host}\r\n${this.#lines}`
+    const start = `${method} ${path} HTTP/1.1\r\nhost: ${this.#host}\r\nconnection: keep-alive\r\n${this.#lines}`
     if (body === null && method !== 'POST') return `${start}\r\n`
     return `${start}content-length: ${body === null ? 0 : body.length}\r\n\r\n`
   }

@@ -1,5 +1,5 @@
 // The complete lane to upstreams: undici's Pool.dispatch, one request per connection at a time, HTTP/1.1 with keep-alive.
-// Pool.dispatch and not undici.request or fetch: those cost 1.5 and 3 times as much CPU (docs/decisions/0003-first-lanes.md).
+// Pool.dispatch and not undici.request or fetch: those cost 1.5 and 3 times as much CPU (docs/decisions/0003-http-lanes.md).
 // Absent on purpose: HTTP/2, pipelining, redirects, decompression, time-outs of undici's own (they fire half a second late).
 
 import { createRequire } from 'node:module'
@@ -12,8 +12,11 @@ import { connectFault, describeFault, waitingFault } from './link-faults.ts'
 import { checkPath, linesOf } from './request-heads.ts'
 import { createTrust } from './tls.ts'
 
-// Its one file, as all of undici takes 50 ms of a start; it is CommonJS and pinned to an exact version.
-const Pool = createRequire(import.meta.url)('undici/lib/dispatcher/pool.js') as typeof UndiciPool
+/**
+ * Its one file, as all of undici takes 50 ms of a start; it is CommonJS and pinned to an exact version. Loaded with the
+ * first link that needs it, since most upstreams of a laptop are plain HTTP or processes.
+ */
+const loadPool = (): typeof UndiciPool => createRequire(import.meta.url)('undici/lib/dispatcher/pool.js')
 
 const ABORTED = new Error('aborted')
 
@@ -117,6 +120,7 @@ class UndiciLink implements Link {
     this.#connectMs = options.connectMs
     this.#inFlightMax = options.connectionsMax + LIMITS.upstreamWaitingMax
     const trust = origin.protocol === 'https:' ? createTrust(options.ca, options.caPinned) : null
+    const Pool = loadPool()
     this.#pool = new Pool(origin.origin, {
       connections: options.connectionsMax,
       pipelining: 1,

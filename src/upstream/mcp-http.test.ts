@@ -20,8 +20,8 @@ import {
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
+import { createFastLink } from '../http/fast-link.ts'
 import { createGuard } from '../http/guard.ts'
-import { createLink } from '../http/undici-link.ts'
 import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed } from './ask.ts'
 import { createHttpPeer, type HttpPeer } from './http-peer.ts'
 import { askHttp, openHttp } from './mcp-http.ts'
@@ -48,7 +48,7 @@ async function setUp(
   over: Partial<HttpPeer> & { staticHeaders?: string[] } = {},
 ): Promise<Setup> {
   const upstream = await createRawUpstream(respond)
-  const link = createLink(new URL(upstream.url), {
+  const link = createFastLink(new URL(upstream.url), {
     ...{ connectionsMax: 4, connectMs: 1_000, headerBytes: LIMITS.upstreamHeaderBytes, ca: null, caPinned: false },
     guard: createGuard({ allowPrivate: true, networks: [] }),
   })
@@ -420,7 +420,12 @@ const BAD: [string, Respond, string, RegExp][] = [
     /lost/,
   ],
   ['no answer but an end', (_, socket) => void socket.end(), 'UPSTREAM_UNAVAILABLE', /lost/],
-  ['100 and then nothing sensible', () => 'HTTP/1.1 100 Continue\r\n\r\n', 'UPSTREAM_UNAVAILABLE', /lost/],
+  [
+    '100 and then nothing',
+    (_, socket) => void socket.end('HTTP/1.1 100 Continue\r\n\r\n'),
+    'UPSTREAM_UNAVAILABLE',
+    /lost/,
+  ],
   ['huge headers', () => `HTTP/1.1 200 OK\r\nx: ${'y'.repeat(64_000)}\r\n\r\n`, 'UPSTREAM_INVALID', /headers/],
   [
     'a stream without an answer',
@@ -756,4 +761,15 @@ test('the session id of initialize is taken only when it can be a header of ours
     const fault = await failure(openHttp(peer, ask))
     assert.equal(fault instanceof GatewayError && fault.code, 'UPSTREAM_INVALID', id)
   }
+})
+
+test('what a modern server asks on the stream of a call is not answered', async (t) => {
+  const { peer, upstream } = await setUp(
+    t,
+    ({ id }) => sse(event('{"jsonrpc":"2.0","id":5,"method":"ping"}') + event(result(id))),
+    { wire: MODERN },
+  )
+  assert.equal(textOf(await askHttp(peer, makeAsk(makeCall('tools/call')))), '{"content":[]}')
+  await peer.link.close(1_000)
+  assert.equal(upstream.requests.length, 1)
 })
