@@ -2,12 +2,15 @@
 
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { CA_PEM, OTHER_CERT_PEM, OTHER_KEY_PEM, SERVER_CERT_PEM, SERVER_KEY_PEM } from '../test/fakes/certificates.ts'
+import { createRawUpstream, json, result } from '../test/fakes/raw-upstream.ts'
+import { createScripted } from '../test/fakes/scripted-mcp.ts'
 import { type Running, startGateway } from './app.ts'
 import { loadConfig } from './config/load.ts'
 import { GatewayError } from './core/errors.ts'
@@ -23,6 +26,7 @@ function makeFolder(t: TestContext): string {
 interface Flags {
   readonly open?: boolean
   readonly port?: number
+  readonly workers?: number
 }
 
 interface Further {
@@ -169,6 +173,106 @@ test('a stop ends everything once, however often it is asked for', async (t) => 
   const port = Number(new URL(running.url).port)
   await Promise.all([running.stop(), running.stop()])
   assert.equal(await running.stopped, 0)
+  await running.stop()
+  await assertFree(t, data, port)
+})
+
+/** A request on a connection of its own, so that any worker may get it. */
+function send(
+  running: Running,
+  method: string,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+  body?: object,
+): Promise<{ readonly status: number; readonly headers: IncomingHttpHeaders; readonly text: string }> {
+  const given = body === undefined ? {} : { 'content-type': 'application/json', accept: 'application/json' }
+  return new Promise((resolve, reject) => {
+    const options = { method, headers: { ...given, ...headers }, agent: new Agent({ keepAlive: false }) }
+    const sent = request(`${running.url}${path}`, options, (answer) => {
+      const chunks: Buffer[] = []
+      answer.on('data', (chunk: Buffer) => chunks.push(chunk))
+      answer.on('end', () => {
+        resolve({ status: answer.statusCode!, headers: answer.headers, text: Buffer.concat(chunks).toString() })
+      })
+    })
+    sent.on('error', reject)
+    sent.end(body === undefined ? undefined : JSON.stringify(body))
+  })
+}
+
+/** A gateway with one tool, `slow-x`, and a call of it that has reached its upstream. */
+async function withCall(t: TestContext, data: string, limits: Partial<Limits>) {
+  const asked = Promise.withResolvers<() => void>()
+  const scripted = createScripted({
+    answers: { 'tools/list': '{"tools":[{"name":"x","inputSchema":{"type":"object"}}]}' },
+  })
+  const upstream = await createRawUpstream((asking, socket, connection) => {
+    if (asking.message.method !== 'tools/call') return scripted.respond(asking, socket, connection)
+    asked.resolve(() => void socket.write(json(result(asking.id))))
+    return undefined
+  })
+  t.after(() => upstream.close())
+  const running = await started(t, data, {}, { limits })
+  const operator = { authorization: `Bearer ${running.token}` }
+  const transport = { kind: 'http', urls: [upstream.url] }
+  const made = await send(running, 'POST', '/v1/upstreams?wait=30s', operator, { slug: 'slow', transport })
+  assert.equal(made.status, 201, made.text)
+  const params = { name: 'slow-x', arguments: {} }
+  const call = send(running, 'POST', '/rpc', operator, { jsonrpc: '2.0', id: 1, method: 'tools/call', params })
+  return { running, call, answer: await asked.promise }
+}
+
+test('a stop lets calls come to their end, and takes no new ones', async (t) => {
+  const { running, call, answer } = await withCall(t, makeFolder(t), {})
+  const stopping = running.stop()
+  // Once nobody listens any more, only what is in flight keeps it.
+  for (;;) if ((await statusOf(running.url, '/health', null).catch(() => null)) === null) break
+  answer()
+  assert.equal((await call).status, 200)
+  await stopping
+})
+
+test('a stop does not wait for ever', async (t) => {
+  const { running, call } = await withCall(t, makeFolder(t), { stopMs: 200 })
+  await running.stop()
+  const { status, text } = await call
+  assert.equal(status, 503)
+  assert.match(text, /SHUTTING_DOWN/)
+})
+
+// --- workers ---------------------------------------------------------------------------------------------------------------
+
+test('with workers it is one gateway: sessions, tokens and the API are the same by any of them', async (t) => {
+  const data = makeFolder(t)
+  const running = await started(t, data, { workers: 2 })
+  const operator = { authorization: `Bearer ${running.token}` }
+  const made = await send(running, 'POST', '/v1/tokens', operator, { name: 'other', rights: ['use'] })
+  assert.equal(made.status, 201)
+  const bearer = { authorization: `Bearer ${(JSON.parse(made.text) as { token: string }).token}` }
+  const message = (method: string, params: object): object => ({ jsonrpc: '2.0', id: 1, method, params })
+  const clientInfo = { name: 'test', version: '1' }
+  const hello = message('initialize', { protocolVersion: '2025-11-25', capabilities: {}, clientInfo })
+  const session = async (): Promise<Record<string, string>> => {
+    const { headers } = await send(running, 'POST', '/mcp', bearer, hello)
+    return { ...bearer, 'mcp-session-id': String(headers['mcp-session-id']) }
+  }
+  /** What a ping gets, on as many connections that each of the workers has surely had some. */
+  const pings = async (headers: Record<string, string>): Promise<number[]> => {
+    const answers = Array.from({ length: 16 }, () => send(running, 'POST', '/mcp', headers, message('ping', {})))
+    return [...new Set((await Promise.all(answers)).map(({ status }) => status))]
+  }
+  const untilAll = async (status: number, headers: Record<string, string>): Promise<void> => {
+    while (String(await pings(headers)) !== String(status)) await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+
+  const [ended, going] = [await session(), await session()]
+  assert.deepEqual([await pings(ended), await pings(going)], [[200], [200]])
+  assert.equal((await send(running, 'DELETE', '/mcp', ended)).status, 204)
+  await untilAll(404, ended)
+  assert.deepEqual(await pings(going), [200])
+  assert.equal((await send(running, 'DELETE', '/v1/tokens/other', operator)).status, 204)
+  await untilAll(401, going)
+  const port = Number(new URL(running.url).port)
   await running.stop()
   await assertFree(t, data, port)
 })

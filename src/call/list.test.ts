@@ -134,3 +134,21 @@ test('the newer family is told how long and by whom a list may be kept', async (
   assert.equal((await page(short, undefined, MODERN)).ttlMs, 500)
   assert.deepEqual(Object.keys(await page(gateway)), ['tools'])
 })
+
+test('a page that is kept is one of this version and of this endpoint', async () => {
+  const rows = (name: string, version: number) =>
+    registryRows(
+      [
+        { upstream: upstreamRow('u'), definitions: [tool(name)] },
+        { upstream: upstreamRow('w'), definitions: [tool('other')] },
+      ],
+      [serverRow('one', { members: [{ upstream: 'u' }] }), serverRow('two', { members: [{ upstream: 'w' }] })],
+      version,
+    )
+  const before = await gatewayOf(rows('old', 1))
+  const after = { ...(await gatewayOf(rows('new', 2))), pages: before.pages }
+  const shown = async (gateway: Gateway, scope: string): Promise<string[]> =>
+    (await page(gateway, undefined, { scope })).tools.map(({ name }) => name)
+  assert.deepEqual([await shown(before, 'one'), await shown(before, 'two')], [['u-old'], ['w-other']])
+  assert.deepEqual([await shown(after, 'one'), await shown(after, '')], [['u-new'], ['u-new', 'w-other']])
+})

@@ -113,3 +113,10 @@ test('header values survive their encoding', () => {
     assert.equal(decodeHeaderValue(encoded), value)
   }
 })
+
+test('a base64 form has one spelling', () => {
+  assert.equal(decodeHeaderValue('=?base64?w6k=?='), 'é')
+  // The same bytes, with spare bits that say nothing; and without its padding.
+  for (const other of ['=?base64?w6l=?=', '=?base64?w6k?=', '=?base64?w6k==?='])
+    assert.throws(() => decodeHeaderValue(other), { code: 'HEADER_MISMATCH' }, other)
+})

@@ -181,3 +181,18 @@ test('long strings, which are searched and not walked, are judged like short one
     }
   }
 })
+
+test('the outline of a long string sees which quotes are escaped', () => {
+  const long = 'x'.repeat(200)
+  for (const [inner, isWhole] of [
+    ['\\"}', true],
+    ['\\\\\\"}', true],
+    ['\\\\', true],
+    // Here the string ends, and what follows is outside.
+    ['\\\\"}', false],
+    ['"}', false],
+  ] as const) {
+    const text = Buffer.from(`{"a":"${long}${inner}"}`)
+    assert.equal(closingBracket(text, 0, text.length) === text.length, isWhole, inner)
+  }
+})

@@ -188,3 +188,21 @@ test('what we write is one message', () => {
     error: { code: 1, message: 'x' },
   })
 })
+
+test('bytes that are no UTF-8 are no message, of a client or an upstream, however long', () => {
+  const bad = (head: string, tail: string, fill = ''): Buffer =>
+    Buffer.concat([Buffer.from(head + fill), Buffer.from([0xff]), Buffer.from(tail)])
+  assert.throws(() => readBody(bad('{"jsonrpc":"2.0","id":1,"method":"', '"}')), { code: 'PARSE_ERROR' })
+  for (const fill of ['', 'x'.repeat(20_000)])
+    assert.throws(() => readIncoming(bad('{"jsonrpc":"2.0","id":1,"result":{"a":"', '"}}', fill)), {
+      code: 'UPSTREAM_INVALID',
+    })
+})
+
+test('a message is a request or an answer, never both', () => {
+  for (const member of ['"result":{}', '"error":{"code":1,"message":"m"}']) {
+    const both = Buffer.from(`{"jsonrpc":"2.0","id":1,"method":"ping",${member}}`)
+    assert.throws(() => readBody(both), { code: 'INVALID_REQUEST' }, member)
+    assert.throws(() => readIncoming(both), { code: 'UPSTREAM_INVALID' }, member)
+  }
+})

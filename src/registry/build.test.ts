@@ -173,3 +173,53 @@ test('x-mcp-header annotations are found through properties only', async () => {
     { path: ['deep', 'n'], header: 'n', type: 'integer' },
   ])
 })
+
+test('of two that came at the same time the upstream that was registered first owns the name', async () => {
+  const part = (slug: string, createdMs: number) => ({
+    upstream: upstreamRow(slug, {}, {}, createdMs),
+    definitions: [resource('x://1'), { ...resource('x://2'), seenMs: 5 }],
+  })
+  const snapshot = await build(registryRows([part('late', 2), part('early', 1)]))
+  const owners = scope(snapshot).resources.map(({ uri, upstream }) => `${uri} ${upstream.slug}`)
+  assert.deepEqual(owners, ['x://1 early', 'x://2 early'])
+  assert.deepEqual(
+    scope(snapshot).shadowed.map(({ name, upstream }) => `${name} ${upstream}`),
+    ['x://1 late', 'x://2 late'],
+  )
+})
+
+test('a member shows the resources and templates that it names, and no others', async () => {
+  const definitions = [resource('a://1'), resource('b://1'), template('a://{x}/y'), template('b://{x}/y')]
+  const server = serverRow('v', { members: [{ upstream: 'u', resources: ['a://*'] }] })
+  const shown = scope(await build(registryRows([{ upstream: upstreamRow('u'), definitions }], [server])), 'v')
+  assert.deepEqual(
+    [
+      shown.resources.map(({ uri }) => uri),
+      shown.templates.map((one) => one.template),
+      [...shown.resourceByUri.keys()],
+    ],
+    [['a://1'], ['a://{x}/y'], ['a://1']],
+  )
+})
+
+test('a server that keeps state is shared by nobody unless it is said', async () => {
+  const isolationOf = async (stateful: boolean, isolation?: 'auto' | 'shared' | 'session') => {
+    const spec = isolation === undefined ? {} : { isolation }
+    const rows = registryRows([{ upstream: upstreamRow('u', spec, { stateful }), definitions: [] }])
+    return (await build(rows)).upstreams.get('id-u')!.isolation
+  }
+  assert.deepEqual(
+    [await isolationOf(true), await isolationOf(false), await isolationOf(true, 'auto')],
+    ['caller', 'shared', 'caller'],
+  )
+  assert.deepEqual([await isolationOf(true, 'shared'), await isolationOf(false, 'session')], ['shared', 'session'])
+})
+
+test('tools whose names all objects inherit are not changed by what they inherit', async () => {
+  const definitions = ['constructor', 'toString', '__proto__'].map((name) => tool(name))
+  const upstream = upstreamRow('u', { tools: { other: { hide: true } } })
+  const server = serverRow('v', { naming: 'keep', members: [{ upstream: 'u', overrides: { other: { hide: true } } }] })
+  const snapshot = await build(registryRows([{ upstream, definitions }], [server]))
+  assert.deepEqual(names(scope(snapshot)), ['u-__proto__', 'u-constructor', 'u-toString'])
+  assert.deepEqual(names(scope(snapshot, 'v')), ['__proto__', 'constructor', 'toString'])
+})

@@ -12,7 +12,7 @@ import type { Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
 import type { Discovery, UpstreamRow, UpstreamSpec } from '../core/model.ts'
-import { createLink } from '../http/undici-link.ts'
+import { createFastLink as createLink } from '../http/fast-link.ts'
 import type { Children, ChildSpec } from '../ports/children.ts'
 import { SILENT } from '../ports/log.ts'
 import { type Broker, createBroker } from './broker.ts'
@@ -678,4 +678,30 @@ test('an upstream that hangs while links are opened leaves room for the others a
   assert.equal((await broker.openLink({ upstreamId: other.id, owner: 'c' })).era, 'legacy')
   assert.equal((await discovery).code, 'TIMEOUT')
   await waiting
+})
+
+test('a session that was being opened while its upstream changed is ended, not handed out', async (t) => {
+  let go = (): void => {}
+  const upstream = await serve(
+    t,
+    greets(
+      () => http(404, {}),
+      ({ id }, socket) => {
+        go = () => void socket.write(json(result(id, GREETING('2025-11-25')), 200, { 'mcp-session-id': 's-1' }))
+      },
+    ),
+  )
+  const { broker } = setUp(t, httpRow([upstream.url]), { handshakeMs: 30_000 })
+  const opening = failure(broker.openLink(shared))
+  await until('the greeting', () => methods(upstream).includes('initialize'))
+  broker.closeUpstream(shared.upstreamId)
+  go()
+  assert.equal((await opening).code, 'UPSTREAM_UNAVAILABLE')
+  assert.deepEqual(broker.links(), [])
+})
+
+test('an upstream without privilege gets no link to a private address', async (t) => {
+  const upstream = await serve(t, () => assert.fail('it was asked'))
+  const { broker } = setUp(t, httpRow([upstream.url], null, { privileged: false }))
+  assert.equal((await failure(broker.openLink(shared))).code, 'ADDRESS_REFUSED')
 })

@@ -13,7 +13,7 @@ import type { Call, Session } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
 import type { Discovery, UpstreamSpec, UpstreamView } from '../core/model.ts'
-import { createLink } from '../http/undici-link.ts'
+import { createFastLink as createLink } from '../http/fast-link.ts'
 import type { LinkKey, LinkTicket } from '../ports/control.ts'
 import { SILENT } from '../ports/log.ts'
 import { createUpstreams, ownerOf } from './send.ts'
@@ -435,4 +435,23 @@ test('an address that is not allowed is refused by name', async (t) => {
   const byName = makeView([upstream.url.replace('127.0.0.1', 'localhost')], {}, { privileged: false })
   assert.equal(await code(upstreams.send(out(byName), makeCall('tools/call'))), 'ADDRESS_REFUSED')
   assert.equal(upstream.connections, 0)
+})
+
+test('a session whose server contradicts its era is not opened anew for the same request', async (t) => {
+  const upstream = await serve(t, ({ id }) =>
+    json(`{"jsonrpc":"2.0","id":${id},"error":{"code":-32022,"message":"m"}}`, 400),
+  )
+  const { upstreams, opened, stale } = setUp(t, () => ({ sessionId: 's', url: upstream.url }))
+  const view = makeView([upstream.url], { stateful: true })
+  assert.equal(await code(upstreams.send(out(view), makeCall('tools/call'))), 'UPSTREAM_INVALID')
+  assert.deepEqual([opened.length, stale, upstream.requests.length], [1, ['caller-1 1 era'], 1])
+})
+
+test('an upstream that loses its privilege loses its links to private addresses', async (t) => {
+  const upstream = await serve(t, ok)
+  const { upstreams } = setUp(t)
+  await upstreams.send(out(makeView([upstream.url])), makeCall('tools/call'))
+  const view = makeView([upstream.url], {}, { privileged: false })
+  assert.equal(await code(upstreams.send(out(view), makeCall('tools/call'))), 'ADDRESS_REFUSED')
+  assert.equal(upstream.requests.length, 1)
 })
