@@ -1,6 +1,7 @@
 // The composition root: the only file that picks adapters and joins the two planes. With one worker everything lives in
 // this process; with several the data planes are worker processes (worker.ts) under supervisor.ts.
 
+import { randomInt } from 'node:crypto'
 import { readFileSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -11,6 +12,8 @@ import { serveControl } from './adapters/control-workers.ts'
 import { openDataDirectory } from './adapters/data-directory.ts'
 import { lockData } from './adapters/data-lock.ts'
 import { createFeedSender } from './adapters/feed-workers.ts'
+import { createLocalHop } from './adapters/hop-local.ts'
+import { createHopRelay } from './adapters/hop-workers.ts'
 import { createSqliteStore } from './adapters/store-sqlite.ts'
 import { readBaseEnvironment } from './config/environment.ts'
 import type { Config } from './config/load.ts'
@@ -194,7 +197,7 @@ async function serveHere(
     rest: primary.rest,
     sealer: primary.sealer,
     ca: start.ca,
-    worker: 0,
+    hop: createLocalHop({ worker: 0, boot: randomInt(2 ** 32) }),
     version: start.version,
     clock,
     log,
@@ -228,6 +231,7 @@ async function serveByWorkers(
     restServer.server.once('error', reject).listen(restPath, () => resolve())
   })
   closers.push(() => restServer.close())
+  const hops = createHopRelay()
   const feed = createFeedSender({ feed: primary.feed, limits, log })
   const answers: { [K in keyof WorkerAnswers]: () => WorkerAnswers[K] } = {
     start: () => start,
@@ -241,8 +245,9 @@ async function serveByWorkers(
     clock,
     log,
     random: Math.random,
-    onWorker(messages) {
+    onWorker(messages, n) {
       primary.bus.attach(messages)
+      hops.attach(messages, n)
       serveControl({ control: primary.control, messages, limits, log })
       feed.attach(messages)
       messages.on('start', (what) => messages.send('start', answers[what as keyof WorkerAnswers]()))

@@ -20,6 +20,7 @@ import type { Sealer } from './mcp/seal.ts'
 import type { Bus } from './ports/bus.ts'
 import type { ChildConnector } from './ports/children.ts'
 import type { Control } from './ports/control.ts'
+import type { Hop } from './ports/hop.ts'
 import type { Log } from './ports/log.ts'
 import { changedLists } from './registry/changes.ts'
 import type { Holder } from './registry/holder.ts'
@@ -34,13 +35,13 @@ export interface DataPlaneDeps {
   readonly bus: Bus
   readonly control: Control
   readonly children: ChildConnector
+  /** Says which worker this is: 0 in the primary's own process, 1 and up in workers; kept in the ids of our requests. */
+  readonly hop: Hop
   /** Everything that is not MCP. */
   readonly rest: ExchangeHandler
   readonly sealer: Sealer
   /** PEM of CAs to trust besides the system's, or null. */
   readonly ca: string | null
-  /** 0 in the primary's own process, 1 and up in workers: kept in the ids of our requests. */
-  readonly worker: number
   readonly version: string
   readonly clock: Clock
   readonly log: Log
@@ -65,7 +66,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     networks: config.access.networksAllowed,
     ca: deps.ca,
     version: deps.version,
-    worker: deps.worker,
+    worker: deps.hop.here.worker,
     clock,
     random: Math.random,
     limits,
@@ -81,6 +82,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     validators: createValidators(log),
     pages: createPageCache(limits.listCacheBytes),
     sealer: deps.sealer,
+    hop: deps.hop,
     open: config.access.open,
     version: deps.version,
   }
@@ -91,6 +93,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     scopeExists: (scope) => scopeOf(scope) !== undefined,
     ready: () => ({ ready: true, missing: [] }),
     sealer: deps.sealer,
+    hop: deps.hop,
     bus,
     endSession: (session, callerId, expiresMs) => control.endSession(session, callerId, expiresMs),
     rest: deps.rest,

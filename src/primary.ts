@@ -127,6 +127,8 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     openLink: (key) => broker.openLink(key),
     staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
     endSession: (session, callerId, expiresMs) => sessionEnds.end(session, callerId, expiresMs),
+    takeQuestion: async () => false,
+    answerQuestion: () => {},
     reportUpstream: (id, ok, code, message) => discoverer.report(id, ok, code, message),
   }
   const authenticator = createAuthenticator({

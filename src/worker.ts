@@ -1,11 +1,13 @@
 // A worker process: one data plane that reaches everything else through its primary. Started by supervisor.ts only.
 
+import { randomInt } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { createAuthenticator } from './access/authenticate.ts'
 import { createWorkerBus } from './adapters/bus-workers.ts'
 import { childSocketPath, createChildConnector } from './adapters/children-socket.ts'
 import { createControlClient } from './adapters/control-workers.ts'
 import { createWorkerFeed } from './adapters/feed-workers.ts'
+import { createWorkerHop } from './adapters/hop-workers.ts'
 import { LIMITS } from './core/limits.ts'
 import type { Clock } from './core/time.ts'
 import { createDataPlane } from './data-plane.ts'
@@ -43,6 +45,8 @@ async function work(side: WorkerSide): Promise<void> {
   })
   const bus = createWorkerBus({ messages, limits, log })
   const control = createControlClient({ messages, limits })
+  const here = { worker: n, boot: randomInt(2 ** 32) }
+  const hop = createWorkerHop({ here, messages, limits, log })
   const feed = createWorkerFeed({ messages })
   const { callMs, callMsMax, connectMs } = limits
   const defaults = { validate: config.defaults.validate, callMs, callMsMax, connectMs }
@@ -80,10 +84,10 @@ async function work(side: WorkerSide): Promise<void> {
     bus,
     control,
     children,
+    hop,
     rest: rest.handler,
     sealer: createSealer([{ id: 1, key: Buffer.from(start.secretKey, 'hex') }]),
     ca: start.ca,
-    worker: n,
     version: start.version,
     clock,
     log,

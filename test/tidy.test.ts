@@ -66,11 +66,16 @@ test('a folder imports only what lies below it', () => {
   assert.deepEqual(faults, [])
 })
 
-test('edge reaches a port only from session.ts, and a plugin imports only the plugin API', () => {
+test('edge reaches no port but the hop except from session.ts, and a plugin imports only the plugin API', () => {
   const faults: string[] = []
   for (const file of files) {
     for (const { to } of imports(file).local) {
-      if (file.startsWith('src/edge/') && to.startsWith('src/ports/') && file !== 'src/edge/session.ts')
+      if (
+        file.startsWith('src/edge/') &&
+        to.startsWith('src/ports/') &&
+        file !== 'src/edge/session.ts' &&
+        to !== 'src/ports/hop.ts'
+      )
         faults.push(`${file} imports ${to}`)
       const plugin = file.startsWith('src/plugins/') && !/\/(api|host|index)\.ts$/.test(file)
       if (plugin && to !== 'src/plugins/api.ts') faults.push(`${file} imports ${to}`)

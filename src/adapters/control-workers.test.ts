@@ -40,6 +40,11 @@ function setUp(given: Partial<Limits> = {}, part: Partial<Control> = {}) {
     async endSession(...args) {
       calls.push(['endSession', ...args])
     },
+    async takeQuestion(...args) {
+      calls.push(['takeQuestion', ...args])
+      return true
+    },
+    answerQuestion: (...args) => void calls.push(['answerQuestion', ...args]),
     staleLink: (...args) => void calls.push(['staleLink', ...args]),
     reportUpstream: (...args) => void calls.push(['reportUpstream', ...args]),
     ...part,
@@ -59,7 +64,7 @@ async function refused(promise: Promise<unknown>): Promise<GatewayError> {
 
 test('every method crosses with its arguments and its result', async () => {
   const { client, calls } = setUp()
-  const key = { upstreamId: 'u', owner: 'o' }
+  const key = { upstreamId: 'u', owner: 'o', asks: 0 }
   assert.deepEqual(await client.caller('known'), CALLER)
   assert.equal(await client.caller('unknown'), null)
   assert.deepEqual(await client.openLink(key), TICKET)
@@ -106,7 +111,7 @@ test('an error of the catalogue crosses whole, without its cause', async () => {
         ),
     },
   )
-  const error = await refused(client.openLink({ upstreamId: 'u', owner: '' }))
+  const error = await refused(client.openLink({ upstreamId: 'u', owner: '', asks: 0 }))
   assert.equal(error.code, 'UPSTREAM_BUSY')
   assert.equal(error.message, 'full')
   assert.deepEqual(error.options, { data: { a: [1] }, retryAfterSeconds: 3, faults: [{ at: '/x', message: 'm' }] })
@@ -126,7 +131,7 @@ test('any other fault is logged in the primary and crosses as INTERNAL', async (
   const error = await refused(client.caller('x'))
   assert.equal(error.code, 'INTERNAL')
   assert.doesNotMatch(error.message, /secret/)
-  client.staleLink({ upstreamId: 'u', owner: '' }, 1, 'closed')
+  client.staleLink({ upstreamId: 'u', owner: '', asks: 0 }, 1, 'closed')
   await turn()
   await turn()
   assert.deepEqual(said, [
@@ -140,7 +145,7 @@ test('a primary that does not answer is not waited for, and its late answer hurt
   pair.hold()
   const [caller, link, end] = [
     refused(client.caller('x')),
-    refused(client.openLink({ upstreamId: 'u', owner: '' })),
+    refused(client.openLink({ upstreamId: 'u', owner: '', asks: 0 })),
     refused(client.endSession('s', 'c', 1)),
   ]
   assert.deepEqual(

@@ -1,14 +1,14 @@
-// Control over process messages: a worker's calls run in the primary. Errors of the catalogue cross as they are; any
-// other fault is logged in the primary and crosses as INTERNAL.
+// Control over process messages: a worker's calls run in the primary. Errors cross as failure.ts says.
 
-import { CATALOGUE, type ErrorCode, type ErrorOptions, GatewayError } from '../core/errors.ts'
+import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Control } from '../ports/control.ts'
 import type { Log } from '../ports/log.ts'
 import type { Messages } from '../ports/messages.ts'
+import { type Failure, fromFailure, toFailure } from './failure.ts'
 
-const ASKED = ['caller', 'openLink', 'endSession'] as const
-const TOLD = ['staleLink', 'reportUpstream'] as const
+const ASKED = ['caller', 'openLink', 'endSession', 'takeQuestion'] as const
+const TOLD = ['staleLink', 'reportUpstream', 'answerQuestion'] as const
 type Asked = (typeof ASKED)[number]
 type Told = (typeof TOLD)[number]
 
@@ -17,12 +17,6 @@ interface Request {
   readonly id: number | null
   readonly method: Asked | Told
   readonly args: readonly unknown[]
-}
-
-interface Failure {
-  readonly code: ErrorCode
-  readonly message: string
-  readonly options: ErrorOptions
 }
 
 interface Answer {
@@ -40,15 +34,6 @@ export interface ServeControlOptions {
   readonly log: Log
 }
 
-function toFailure(error: unknown, method: string, log: Log): Failure {
-  if (error instanceof GatewayError) {
-    const { cause: _, ...options } = error.options
-    return { code: error.code, message: error.message, options }
-  }
-  log.error('control.fault', { method, error })
-  return { code: 'INTERNAL', message: CATALOGUE.INTERNAL.title, options: {} }
-}
-
 /** Runs what this worker asks for, until its messages close. */
 export function serveControl({ control, messages, limits, log }: ServeControlOptions): void {
   let running = 0
@@ -60,7 +45,7 @@ export function serveControl({ control, messages, limits, log }: ServeControlOpt
       const value = await call.apply(control, [...args])
       return id === null ? null : { id, value }
     } catch (error) {
-      const failure = toFailure(error, method, log)
+      const failure = toFailure(error, 'control.fault', method, log)
       return id === null ? null : { id, failure }
     }
   }
@@ -93,6 +78,7 @@ const LATE: Record<Asked, ErrorCode> = {
   caller: 'STORE_UNAVAILABLE',
   openLink: 'UPSTREAM_UNAVAILABLE',
   endSession: 'STORE_UNAVAILABLE',
+  takeQuestion: 'OWNER_LOST',
 }
 
 export function createControlClient({ messages, limits }: ControlClientOptions): Control {
@@ -108,7 +94,7 @@ export function createControlClient({ messages, limits }: ControlClientOptions):
     waiting.delete(id)
     clearTimeout(waiter.timer)
     if (failure === undefined) waiter.resolve(value)
-    else waiter.reject(new GatewayError(failure.code, failure.message, failure.options))
+    else waiter.reject(fromFailure(failure))
   })
   messages.onClose(() => {
     closed = true
@@ -142,6 +128,8 @@ export function createControlClient({ messages, limits }: ControlClientOptions):
     caller: (tokenHash) => ask('caller', [tokenHash], limits.controlMs),
     openLink: (key) => ask('openLink', [key], limits.controlLinkMs),
     endSession: (session, callerId, expiresMs) => ask('endSession', [session, callerId, expiresMs], limits.controlMs),
+    takeQuestion: (id) => ask('takeQuestion', [id], limits.controlMs),
+    answerQuestion: (id, reply) => tell('answerQuestion', [id, reply]),
     staleLink: (key, generation, why) => tell('staleLink', [key, generation, why]),
     reportUpstream: (upstreamId, ok, code, message) => tell('reportUpstream', [upstreamId, ok, code, message]),
   }

@@ -2,6 +2,7 @@
 
 import type { Call } from '../core/call.ts'
 import type { Sealer } from '../mcp/seal.ts'
+import type { Hop } from '../ports/hop.ts'
 import type { Holder } from '../registry/holder.ts'
 import type { Upstreams } from '../upstream/upstream.ts'
 import type { PageCache } from './page-cache.ts'
@@ -17,6 +18,7 @@ export interface Gateway {
   readonly validators: Validators
   readonly pages: PageCache
   readonly sealer: Sealer
+  readonly hop: Hop
   /** True under --open: lists then are the same for everybody. */
   readonly open: boolean
   readonly version: string

@@ -201,7 +201,7 @@ test('a server that changes its era is found out by doubt, and by the day', asyn
   const era = async (): Promise<string | undefined> => (await store.upstream(id))!.discovery?.era
   assert.equal(await era(), 'legacy')
   scripted.eras = ['modern']
-  broker.staleLink({ upstreamId: id, owner: '' }, 0, 'era')
+  broker.staleLink({ upstreamId: id, owner: '', asks: 0 }, 0, 'era')
   await until('the era', async () => (await era()) === 'modern')
   // It answers both again: a modern verdict is kept as long as it holds, an older one is looked at again after a day.
   scripted.eras = ['legacy']
@@ -332,7 +332,7 @@ test('a program is asked again only while it is used', async (t) => {
   await until('the link is forgotten', () => broker.links(id).length === 0)
   await new Promise((resolve) => setTimeout(resolve, 200))
   assert.equal(children.list(id).length, 0)
-  await broker.openLink({ upstreamId: id, owner: 'somebody' })
+  await broker.openLink({ upstreamId: id, owner: 'somebody', asks: 0 })
   await until('it is asked again', () => children.list(id).length === 2)
 })
 

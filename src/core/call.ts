@@ -45,9 +45,8 @@ export const LOG_LEVELS: readonly LogLevel[] = [
 export interface ClientView {
   readonly name: string
   readonly version: string
-  readonly sampling: boolean
-  readonly elicitation: boolean
-  readonly roots: boolean
+  /** What it can be asked in the middle of a call: bits of core/asks.ts. */
+  readonly asks: number
   /** Raw JSON text of clientCapabilities as sent (modern only), or null. */
   readonly capabilities: Buffer | null
 }
@@ -74,6 +73,22 @@ export interface TraceContext {
 /** A notification on its way to the client inside this call: `params` is JSON object text, proven and without newlines. */
 export type Notify = (method: string, params: Buffer) => void
 
+export type QuestionMethod = 'sampling/createMessage' | 'elicitation/create' | 'roots/list'
+
+/** What an upstream wants to know of the client in the middle of a call. */
+export interface Question {
+  readonly method: QuestionMethod
+  /** JSON object text, proven, without raw newlines and without the protocol's own `_meta`. */
+  readonly params: Buffer
+}
+
+/**
+ * Puts a question to the client of this call and waits for what it says: its result, or its error object. `cancel` is
+ * the upstream's: it no longer wants to know. Errors: MISSING_CAPABILITY (this client may not be asked that), CANCELLED,
+ * TIMEOUT (it did not answer in limits.questionMs), TOO_MANY, OWNER_LOST, SHUTTING_DOWN.
+ */
+export type AskClient = (question: Question, cancel: Cancel) => Promise<Reply>
+
 export interface Call {
   /** For logs and error data: unique, made on first use. */
   readonly requestId: string
@@ -98,6 +113,8 @@ export interface Call {
   readonly cancel: Cancel
   /** Null where the client cannot receive anything but the answer. */
   readonly notify: Notify | null
+  /** Null where the client cannot be asked anything: it has declared nothing, or nothing but the answer can reach it. */
+  readonly ask: AskClient | null
 }
 
 /** JSON text of `result`, in one or several parts, or JSON text of an upstream's own `error` object. Our own refusals are thrown. */

@@ -28,6 +28,15 @@ export const LIMITS = {
   connectMs: 5_000,
   keepAliveCommentMs: 15_000, // How often an open stream gets a comment while it is silent.
   hopsMax: 5, // Gateways that a request may pass.
+  // questions in the middle of a call, per worker
+  questionMs: 600_000, // Time for a client to answer a question.
+  questionBytes: 1024 * 1024, // Largest question of an upstream.
+  questionsPerCall: 16, // Questions of one call that wait for an answer.
+  questionRounds: 8, // How often one call of an older client may be asked by a newer server.
+  questionClaimMs: 250, // How long an upstream's question without a call waits for a worker that can put it.
+  parkedMax: 1_000, // Calls that wait for answers of their clients, per worker …
+  parkedPerCaller: 10, // … and for each caller.
+  parkedMs: 600_000, // How long such a call is kept.
   // upstreams
   upstreamBodyBytes: 32 * 1024 * 1024,
   upstreamEventBytes: 32 * 1024 * 1024,
@@ -104,6 +113,8 @@ export const LIMITS = {
   controlOutstanding: 10_000, // Questions of a worker that the primary has not answered.
   controlMs: 10_000, // Time for the primary to answer a worker.
   controlLinkMs: 90_000, // Time for the primary to open a link for a worker.
+  hopMs: 2_000, // Time for another worker to take over what is asked of it.
+  hopsOutstanding: 10_000, // Questions of a worker to others that have not been answered.
   busBacklog: 10_000, // News that wait for a slow worker; more are dropped.
   feedPiecesUnread: 4, // Pieces of the registry that a worker has not taken yet.
   // sessions

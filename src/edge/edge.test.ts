@@ -6,6 +6,8 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import { after, describe, test as nodeTest } from 'node:test'
 import { createFakeBus, type FakeBus } from '../../test/fakes/bus.ts'
 import { createFakeClock, type FakeClock } from '../../test/fakes/clock.ts'
+import { createLocalHop } from '../adapters/hop-local.ts'
+import { ASKS } from '../core/asks.ts'
 import type { Call, Reply } from '../core/call.ts'
 import type { CancelReason } from '../core/cancel.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
@@ -124,6 +126,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
     return tool(call)
   }
   const edge = createEdge({
+    hop: createLocalHop({ worker: 0, boot: 1 }),
     authenticate: (authorization) => {
       const name = authorization?.replace('Bearer ', '') ?? ''
       if (!tokens.has(name))
@@ -691,7 +694,7 @@ describe('sessions', () => {
       assert.partialDeepStrictEqual(rpcOf(answer).result, { revision: version })
       assert.equal(answer.headers['mcp-session-id'], undefined)
       const { client } = rig.seen.at(-1)!
-      assert.deepEqual([client.name, client.version, client.roots, client.sampling], ['client', '1', true, false])
+      assert.deepEqual([client.name, client.version, client.asks], ['client', '1', ASKS.roots])
     }
     const newest = await begin(rig, '2099-01-01')
     assert.equal(

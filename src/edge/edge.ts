@@ -9,6 +9,7 @@ import type { Caller } from '../core/policy.ts'
 import type { Clock } from '../core/time.ts'
 import type { Exchange, ExchangeHandler } from '../http/exchange.ts'
 import type { Sealer } from '../mcp/seal.ts'
+import type { Hop } from '../ports/hop.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Calls } from './calls.ts'
 import { Gate } from './gate.ts'
@@ -32,6 +33,7 @@ export interface EdgeDeps {
   readonly scopeExists: (scope: string, caller: Caller) => boolean
   readonly ready: () => Readiness
   readonly sealer: Sealer
+  readonly hop: Hop
   readonly bus: Bus
   /** Makes the end of a session last and known to all workers. Errors: RATE_LIMITED, TOO_MANY, STORE_UNAVAILABLE. */
   readonly endSession: (session: string, callerId: string, expiresMs: number) => Promise<void>

@@ -49,7 +49,7 @@ function start(caller: Caller = CALLER): {
     stream: () => stream,
     onAbort: () => {},
   }
-  const client = { name: '', version: '', sampling: false, elicitation: false, roots: false, capabilities: null }
+  const client = { name: '', version: '', asks: 0, capabilities: null }
   const session: Session = {
     id: 'x',
     key: 'k',

@@ -1,7 +1,8 @@
 // One request that a client has posted: what the call path sees of it (Call), and where its answer goes. The answer is
 // plain JSON unless something must be sent before it, or the wait is long: then an event stream is opened, once.
 
-import type { Call, ClientView, LogLevel, Notify, Params, Session, TraceContext } from '../core/call.ts'
+import { NO_ASKS } from '../core/asks.ts'
+import type { AskClient, Call, ClientView, LogLevel, Notify, Params, Session, TraceContext } from '../core/call.ts'
 import { Cancel } from '../core/cancel.ts'
 import type { Era, Revision } from '../core/model.ts'
 import type { Caller } from '../core/policy.ts'
@@ -17,9 +18,7 @@ import { newRequestId } from './request-id.ts'
 const UNKNOWN_CLIENT: ClientView = {
   name: '',
   version: '',
-  sampling: false,
-  elicitation: false,
-  roots: false,
+  asks: NO_ASKS,
   capabilities: null,
 }
 /** Up to here the parts of an event are put together: one chunk instead of several. */
@@ -65,6 +64,7 @@ export class PostedCall implements Call {
   readonly hops: number
   readonly cancel = new Cancel()
   readonly notify: Notify | null
+  readonly ask: AskClient | null
   /** Raw JSON text. */
   readonly id: Buffer
   /** Ticks of the edge's keep-alive timer since anything was sent. */
@@ -97,6 +97,7 @@ export class PostedCall implements Call {
     this.#accepted = options.accepted
     this.#bufferBytesMax = options.bufferBytesMax
     this.#hasMirror = options.hasMirror ?? true
+    this.ask = null
     this.notify = options.accepted?.stream === true ? (method, params) => this.#notify(method, params) : null
   }
 

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { createFakeBus } from '../../test/fakes/bus.ts'
 import { CALLER, makeCall } from '../../test/fakes/call.ts'
 import { createFakeClock } from '../../test/fakes/clock.ts'
+import { ASKS } from '../core/asks.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
 import { createSealer } from '../mcp/seal.ts'
 import { Sessions } from './session.ts'
@@ -44,14 +45,14 @@ test('an id holds all there is of a session, for whoever has the key', () => {
 
 test('what a client says of itself is cut, in whole characters', () => {
   const { sessions } = setUp()
-  const long = { ...client, name: 'é'.repeat(100), version: '1'.repeat(100), sampling: true, roots: true }
+  const long = { ...client, name: 'é'.repeat(100), version: '1'.repeat(100), asks: ASKS.sampling | ASKS.roots }
   const { id } = sessions.begin(OWNER, 's'.repeat(64), '2024-11-05', long)
   const read = setUp().sessions.open(id, OWNER, 's'.repeat(64))
   assert.deepEqual(
     [read.client.name, read.client.version, read.revision],
     ['é'.repeat(32), '1'.repeat(32), '2024-11-05'],
   )
-  assert.deepEqual([read.client.sampling, read.client.elicitation, read.client.roots], [true, false, true])
+  assert.equal(read.client.asks, ASKS.sampling | ASKS.roots)
   assert.ok(id.length <= LIMITS.sessionIdBytes)
 })
 

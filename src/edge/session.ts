@@ -33,9 +33,6 @@ const PURPOSE = 'session'
 const FORMAT = 1
 /** Their places are written in ids: only ever append. */
 const REVISIONS: readonly Revision[] = ['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25']
-const SAMPLING = 1
-const ELICITATION = 2
-const ROOTS = 4
 const FIXED_BYTES = 41
 const NAME_BYTES = 64
 const VERSION_BYTES = 32
@@ -56,7 +53,7 @@ function encode(session: Omit<Session, 'id'>): Buffer {
   const fixed = Buffer.alloc(FIXED_BYTES)
   fixed[0] = FORMAT
   fixed[1] = REVISIONS.indexOf(session.revision)
-  fixed[2] = (client.sampling ? SAMPLING : 0) | (client.elicitation ? ELICITATION : 0) | (client.roots ? ROOTS : 0)
+  fixed[2] = client.asks
   fixed.writeUIntBE(session.expiresMs, 3, 6)
   fixed.write(session.callerId, 9, 16, 'hex')
   fixed.write(session.key, 25, 16, 'hex')
@@ -74,7 +71,6 @@ function encode(session: Omit<Session, 'id'>): Buffer {
 function decode(id: string, plain: Buffer): Session | null {
   const revision = REVISIONS[plain[1] ?? -1]
   if (plain[0] !== FORMAT || revision === undefined || plain.length < FIXED_BYTES + 2) return null
-  const bits = plain[2]!
   const nameEnd = FIXED_BYTES + 1 + plain[FIXED_BYTES]!
   const versionEnd = nameEnd + 1 + plain[nameEnd]!
   return {
@@ -86,9 +82,7 @@ function decode(id: string, plain: Buffer): Session | null {
     client: {
       name: plain.toString('utf8', FIXED_BYTES + 1, nameEnd),
       version: plain.toString('utf8', nameEnd + 1, versionEnd),
-      sampling: (bits & SAMPLING) !== 0,
-      elicitation: (bits & ELICITATION) !== 0,
-      roots: (bits & ROOTS) !== 0,
+      asks: plain[2]!,
       capabilities: null,
     },
     expiresMs: plain.readUIntBE(3, 6),

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { ASKS } from '../core/asks.ts'
 import { GatewayError } from '../core/errors.ts'
 import { classify, decodeHeaderValue, encodeHeaderValue, type Headers } from './classify.ts'
 import { type Message, readBody } from './jsonrpc.ts'
@@ -91,7 +92,8 @@ test('what a modern request says of its client', () => {
     tracestate: 'a=b\nc',
   })
   const { client, logLevel, progressToken, trace } = classify(MODERN, message('tools/list', params))
-  assert.deepEqual([client?.elicitation, client?.sampling, client?.roots, client?.name.length], [true, false, true, 64])
+  assert.equal(client?.asks, ASKS.elicitationForm | ASKS.roots | ASKS.rootsChanged)
+  assert.equal(client?.name.length, 64)
   assert.equal(logLevel, 'warning')
   assert.equal(progressToken?.toString(), '"p"')
   assert.equal(trace?.traceparent.length, 55)

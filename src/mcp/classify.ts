@@ -1,6 +1,7 @@
 // Which era is a request of? Decided once, body first, before anything else looks at it (2026-07-28: basic/versioning,
 // basic/transports/streamable-http). The MCP-Protocol-Version header only cross-checks what the body claims.
 
+import { asksOf } from '../core/asks.ts'
 import { type ClientView, LOG_LEVELS, type LogLevel, type TraceContext } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { type Era, LEGACY_REVISIONS, MODERN_REVISIONS, type Revision } from '../core/model.ts'
@@ -187,16 +188,10 @@ function modernClient(message: Message, capabilities: Buffer | null): ClientView
 
 /** `info` and `declared` are clientInfo and capabilities as parsed JSON, of whatever shape a client sent. */
 export function clientView(info: unknown, declared: unknown, capabilities: Buffer | null): ClientView {
-  const has = (key: string): boolean => {
-    const value = isRecord(declared) ? declared[key] : undefined
-    return typeof value === 'object' && value !== null
-  }
   return {
     name: isRecord(info) && typeof info.name === 'string' ? info.name.slice(0, 64) : '',
     version: isRecord(info) && typeof info.version === 'string' ? info.version.slice(0, 32) : '',
-    sampling: has('sampling'),
-    elicitation: has('elicitation'),
-    roots: has('roots'),
+    asks: asksOf(declared),
     capabilities,
   }
 }

@@ -2,6 +2,7 @@
 // only makes things faster or carries what may be lost: the store's `changes` is what nothing may miss.
 
 import type { LogLevel } from '../core/call.ts'
+import type { LinkQuestion } from './control.ts'
 
 export interface BusEvents {
   /** A discovery has stored other definitions of these upstreams: the registry is read again at once. */
@@ -17,8 +18,12 @@ export interface BusEvents {
   callersChanged: { readonly hashes: readonly string[] | null }
   /** notifications/cancelled of a legacy session that did not find its call in this worker. `id` is raw JSON text. */
   cancel: { readonly session: string; readonly id: string }
-  /** A resource changed upstream. */
-  resourceUpdated: { readonly upstreamId: string; readonly uri: string }
+  /** A resource changed upstream, as a link of this owner heard ('' is everyone's). */
+  resourceUpdated: { readonly upstreamId: string; readonly owner: string; readonly uri: string }
+  /** An upstream asks on a link of its client's, without naming a call. Whoever has such a client takes the question. */
+  linkAsked: LinkQuestion
+  /** That upstream no longer wants to know. */
+  linkUnasked: { readonly id: number }
 }
 
 export type Topic = keyof BusEvents

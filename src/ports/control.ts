@@ -1,6 +1,7 @@
 // What the data plane asks of its replica's primary. With one worker these are plain function calls; with several they
 // are process messages (adapters/control-workers.ts). Nothing here is on the path of a warm call.
 
+import type { Question, Reply } from '../core/call.ts'
 import type { Era, Revision } from '../core/model.ts'
 import type { Caller } from '../core/policy.ts'
 
@@ -8,6 +9,16 @@ import type { Caller } from '../core/policy.ts'
 export interface LinkKey {
   readonly upstreamId: string
   readonly owner: string
+  /** What the owner's client can be asked, as the upstream is told when the link is opened: bits of core/asks.ts. */
+  readonly asks: number
+}
+
+/** A question of an upstream that came on a link and names no call: one worker puts it to a client of that link. */
+export interface LinkQuestion {
+  /** Names it until it is answered or withdrawn. */
+  readonly id: number
+  readonly key: LinkKey
+  readonly question: Question
 }
 
 /** A conversation with an upstream that the primary opened and any worker may use. */
@@ -35,6 +46,9 @@ export interface Control {
   staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void
   /** Ends a session: tombstone, then its links. Errors: RATE_LIMITED, TOO_MANY. */
   endSession(session: string, callerId: string, expiresMs: number): Promise<void>
+  /** This worker can put that question to a client: true for the first one that says so, which then answers it. */
+  takeQuestion(id: number): Promise<boolean>
+  answerQuestion(id: number, reply: Reply): void
   /** A live call saw the upstream fail or work again: health of the whole replica. */
   reportUpstream(upstreamId: string, ok: boolean, code: string | null, message: string | null): void
 }

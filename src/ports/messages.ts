@@ -1,7 +1,7 @@
 // Messages between the primary and one of its workers: in order, at most once, cloned on the way. Both ends are the same
 // program, so bodies are trusted; each part of the program has its own kind of body.
 
-export type Part = 'bus' | 'control' | 'feed' | 'start' | 'supervisor'
+export type Part = 'bus' | 'control' | 'feed' | 'hop' | 'start' | 'supervisor'
 
 export interface Messages {
   /** Never throws; a message to an end that is gone is lost, and onClose tells. */

@@ -98,7 +98,7 @@ async function failure(promise: Promise<unknown>): Promise<GatewayError> {
 
 const methods = (upstream: RawUpstream): string[] =>
   upstream.requests.map(({ method, message }) => (message.method ?? method).replace('notifications/', 'n/'))
-const shared = { upstreamId: 'id-up', owner: '' }
+const shared = { upstreamId: 'id-up', owner: '', asks: 0 }
 const textOf = (reply: Reply): string => ('error' in reply ? reply.error : (reply.result as Buffer)).toString()
 
 // --- which era ------------------------------------------------------------------------------------------------------------
@@ -343,18 +343,18 @@ test('a known era is greeted at once; doubt and a change of the server make it b
   const scripted = createScripted({ sessions: true })
   const upstream = await serve(t, scripted.respond)
   const { broker, doubts } = setUp(t, httpRow([upstream.url], { era: 'legacy', probedMs: 77 }))
-  await broker.openLink({ upstreamId: 'id-up', owner: 'a' })
+  await broker.openLink({ upstreamId: 'id-up', owner: 'a', asks: 0 })
   assert.deepEqual(methods(upstream), ['initialize', 'n/initialized'])
   assert.equal((await broker.shared('id-up', false)).probedMs, 77)
-  broker.staleLink({ upstreamId: 'id-up', owner: '' }, 0, 'era')
+  broker.staleLink({ upstreamId: 'id-up', owner: '', asks: 0 }, 0, 'era')
   assert.deepEqual(doubts, ['id-up'])
   upstream.requests.length = 0
-  await broker.openLink({ upstreamId: 'id-up', owner: 'b' })
+  await broker.openLink({ upstreamId: 'id-up', owner: 'b', asks: 0 })
   assert.deepEqual(methods(upstream), ['server/discover', 'initialize', 'n/initialized'])
   // The server is now a modern one: the known era is contradicted, and the other one tried.
   scripted.eras = ['modern']
   upstream.requests.length = 0
-  const ticket = await broker.openLink({ upstreamId: 'id-up', owner: 'c' })
+  const ticket = await broker.openLink({ upstreamId: 'id-up', owner: 'c', asks: 0 })
   assert.deepEqual([ticket.era, ticket.sessionId, ticket.url], ['modern', null, null])
   assert.deepEqual(methods(upstream), ['initialize', 'server/discover'])
 })
@@ -384,7 +384,7 @@ async function sessions(
 
 test('one session per owner, however many ask at once', async (t) => {
   const { broker, scripted } = await sessions(t)
-  const open = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner })
+  const open = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner, asks: 0 })
   const tickets = await Promise.all([open('a'), open('a'), open('b'), open('a')])
   assert.equal(scripted.known.size, 2)
   assert.equal(new Set(tickets.map(({ sessionId }) => sessionId)).size, 2)
@@ -393,7 +393,7 @@ test('one session per owner, however many ask at once', async (t) => {
 
 test('a stale ticket is replaced, an older one changes nothing', async (t) => {
   const { broker, scripted, upstream } = await sessions(t)
-  const key = { upstreamId: 'id-up', owner: 'a' }
+  const key = { upstreamId: 'id-up', owner: 'a', asks: 0 }
   const first = await broker.openLink(key)
   scripted.known.clear()
   broker.staleLink(key, first.generation, 'session')
@@ -406,7 +406,7 @@ test('a stale ticket is replaced, an older one changes nothing', async (t) => {
 
 test('sessions end with their owner, with their upstream, and when there are too many', async (t) => {
   const { broker, scripted, rows } = await sessions(t, { upstreamSessionsMax: 3 })
-  const open = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner })
+  const open = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner, asks: 0 })
   for (const owner of ['', 'a', 'b', 'c']) await open(owner)
   await until('the oldest but the shared one is closed', () => scripted.known.size === 3)
   assert.deepEqual(
@@ -428,11 +428,14 @@ test('a row that is switched off or reached otherwise', async (t) => {
   const moved = await serve(t, createScripted({ sessions: true }).respond)
   const row = httpRow([moved.url])
   rows.set(row.id, row)
-  const ticket = await broker.openLink({ upstreamId: 'id-up', owner: 'a' })
+  const ticket = await broker.openLink({ upstreamId: 'id-up', owner: 'a', asks: 0 })
   assert.equal(ticket.url, moved.url)
   await until('the old sessions are closed', () => scripted.known.size === 0)
   rows.set(row.id, httpRow([upstream.url], null, { enabled: false }))
-  assert.equal((await failure(broker.openLink({ upstreamId: 'id-up', owner: 'b' }))).code, 'UPSTREAM_UNAVAILABLE')
+  assert.equal(
+    (await failure(broker.openLink({ upstreamId: 'id-up', owner: 'b', asks: 0 }))).code,
+    'UPSTREAM_UNAVAILABLE',
+  )
 })
 
 test('several addresses: a session opens at one that answers, and stays there', async (t) => {
@@ -443,7 +446,7 @@ test('several addresses: a session opens at one that answers, and stays there', 
   const well = await serve(t, scripted.respond)
   const { broker } = setUp(t, httpRow([gone.url, broken.url, well.url]))
   for (let round = 0; round < 7; round += 1) {
-    const ticket = await broker.openLink({ upstreamId: 'id-up', owner: `o-${round}` })
+    const ticket = await broker.openLink({ upstreamId: 'id-up', owner: `o-${round}`, asks: 0 })
     assert.equal(ticket.url, well.url)
   }
   const link = await broker.shared('id-up', false)
@@ -456,7 +459,7 @@ test('several addresses: sessions are spread, whatever streams are open', async 
   const { broker } = setUp(t, httpRow(urls))
   const link = await broker.shared('id-up', false)
   link.listen(['tools'], { onOpen: () => {}, onNews: () => {}, onEnd: () => {} })
-  for (let at = 0; at < 8; at += 1) await broker.openLink({ upstreamId: 'id-up', owner: `o-${at}` })
+  for (let at = 0; at < 8; at += 1) await broker.openLink({ upstreamId: 'id-up', owner: `o-${at}`, asks: 0 })
   assert.deepEqual(
     scripted.map(({ known }) => known.size),
     [3, 3, 3],
@@ -543,7 +546,7 @@ test('stdio: every character of server is greeted in the way that it bears', asy
 test('stdio: one child per owner; it answers what the server asks and hears its news', async (t) => {
   const setup = setUp(t, childRow('asking'))
   const { broker, children, news } = setup
-  const open = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner })
+  const open = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner, asks: 0 })
   const [a, again, b] = await Promise.all([open('a'), open('a'), open('b')])
   assert.equal(a.childId, again.childId)
   assert.notEqual(a.childId, b.childId)
@@ -556,7 +559,7 @@ test('stdio: one child per owner; it answers what the server asks and hears its 
   broker.closeOwner('a')
   await until('the child of a has ended', () => children.list().every(({ owner }) => owner !== 'a'))
   // A worker that lost its end of a living child gets the same child again.
-  broker.staleLink({ upstreamId: 'id-up', owner: 'b' }, b.generation, 'closed')
+  broker.staleLink({ upstreamId: 'id-up', owner: 'b', asks: 0 }, b.generation, 'closed')
   assert.equal((await open('b')).childId, b.childId)
 })
 
@@ -614,8 +617,8 @@ test('all links together that are being opened have a bound', async (t) => {
   const { broker, rows } = setUp(t, httpRow([hanging.url]), { openingMax: 2, openingPerUpstream: 10 })
   const other = upstreamRow('other', { transport: { kind: 'http', urls: [hanging.url] }, privileged: true }, null)
   rows.set(other.id, other)
-  const waiting = ['a', 'b'].map((owner) => failure(broker.openLink({ upstreamId: 'id-up', owner })))
-  assert.equal((await failure(broker.openLink({ upstreamId: other.id, owner: 'c' }))).code, 'UPSTREAM_BUSY')
+  const waiting = ['a', 'b'].map((owner) => failure(broker.openLink({ upstreamId: 'id-up', owner, asks: 0 })))
+  assert.equal((await failure(broker.openLink({ upstreamId: other.id, owner: 'c', asks: 0 }))).code, 'UPSTREAM_BUSY')
   await hanging.close()
   assert.deepEqual(
     (await Promise.all(waiting)).map(({ code }) => code),
@@ -671,11 +674,11 @@ test('an upstream that hangs while links are opened leaves room for the others a
   const { broker, rows } = setUp(t, httpRow([hanging.url]), limits)
   const other = upstreamRow('other', { transport: { kind: 'http', urls: [good.url] }, privileged: true }, null)
   rows.set(other.id, other)
-  const of = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner })
+  const of = (owner: string) => broker.openLink({ upstreamId: 'id-up', owner, asks: 0 })
   const waiting = Promise.allSettled([of('a'), of('b')])
   assert.equal((await failure(of('c'))).code, 'UPSTREAM_BUSY')
   const discovery = failure(broker.openLink(shared))
-  assert.equal((await broker.openLink({ upstreamId: other.id, owner: 'c' })).era, 'legacy')
+  assert.equal((await broker.openLink({ upstreamId: other.id, owner: 'c', asks: 0 })).era, 'legacy')
   assert.equal((await discovery).code, 'TIMEOUT')
   await waiting
 })

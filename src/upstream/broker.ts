@@ -2,6 +2,7 @@
 // hands out tickets by which any worker may use them. It keeps the era that a server was found to speak.
 // Absent on purpose: calls of clients (send.ts), spawning (children.ts), lists and state (control/discover.ts).
 
+import { NO_ASKS } from '../core/asks.ts'
 import type { Reply } from '../core/call.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { Era, Revision, Secret, StdioTransport, UpstreamRow } from '../core/model.ts'
@@ -96,8 +97,8 @@ interface Opened {
 
 const CLOSE_MS = 2_000
 
-function mapKey({ upstreamId, owner }: LinkKey): string {
-  return `${upstreamId}\n${owner}`
+function mapKey({ upstreamId, owner, asks }: LinkKey): string {
+  return `${upstreamId}\n${owner}\n${asks}`
 }
 
 function rowKey({ spec, slug }: UpstreamRow): string {
@@ -129,7 +130,8 @@ class BrokerOf implements Broker {
   constructor(deps: BrokerDeps) {
     this.#deps = deps
     this.#restarts = new Restarts(deps)
-    deps.children.onExit = (childId, upstreamId, owner, why) => this.#onExit(childId, { upstreamId, owner }, why)
+    deps.children.onExit = (childId, upstreamId, owner, why) =>
+      this.#onExit(childId, { upstreamId, owner, asks: NO_ASKS }, why)
   }
 
   async openLink(key: LinkKey): Promise<LinkTicket> {
@@ -150,7 +152,7 @@ class BrokerOf implements Broker {
   }
 
   async shared(upstreamId: string, probe: boolean): Promise<SharedLink> {
-    const key = { upstreamId, owner: '' }
+    const key = { upstreamId, owner: '', asks: NO_ASKS }
     if (probe) {
       const behind = this.#behind.get(upstreamId)
       if (behind !== undefined) behind.era = null
@@ -175,7 +177,7 @@ class BrokerOf implements Broker {
     for (const opened of [...this.#opened.values()]) {
       if (opened.key.upstreamId === upstreamId) this.#end(opened, true)
     }
-    this.#restarts.forget(mapKey({ upstreamId, owner: '' }))
+    this.#restarts.forget(mapKey({ upstreamId, owner: '', asks: NO_ASKS }))
     const behind = this.#behind.get(upstreamId)
     this.#behind.delete(upstreamId)
     if (behind?.pool) this.#later(behind.pool.close(CLOSE_MS))

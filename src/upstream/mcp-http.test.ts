@@ -17,6 +17,7 @@ import {
   SSE_HEAD,
   sse,
 } from '../../test/fakes/raw-upstream.ts'
+import { ASKS } from '../core/asks.ts'
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
@@ -134,9 +135,7 @@ test('a modern request: envelope, mirrored headers, encoded names, trace, hops',
       client: {
         name: 'c',
         version: '1',
-        sampling: true,
-        elicitation: false,
-        roots: false,
+        asks: ASKS.sampling,
         capabilities: Buffer.from('{"sampling":{}}'),
       },
     },
@@ -186,9 +185,7 @@ test("a legacy client's capabilities and our own requests declare nothing to a m
   const client = {
     name: 'c',
     version: '1',
-    sampling: true,
-    elicitation: true,
-    roots: true,
+    asks: ASKS.sampling | ASKS.elicitationForm | ASKS.roots,
     capabilities: Buffer.from('{"sampling":{}}'),
   }
   await askHttp(peer, makeAsk(makeCall('tools/call', {}, { client })))

@@ -1,6 +1,7 @@
 // A worker's way out: which link a call takes, when a request may be sent again, and what the primary is told.
 // Warm calls touch nothing but maps and the link. Absent on purpose: sessions are opened by the primary (broker.ts).
 
+import { NO_ASKS } from '../core/asks.ts'
 import { type Call, LOG_LEVELS, type LogLevel, type Reply } from '../core/call.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { UpstreamView } from '../core/model.ts'
@@ -67,7 +68,7 @@ export function ownerOf(view: UpstreamView, call: Call): string {
   if (session === null) return caller.id
   const isChosen = view.spec.isolation !== undefined && view.spec.isolation !== 'auto'
   // What a server may ask the client is declared when a session is opened: clients that can answer get one of their own.
-  const asksBack = client.sampling || client.elicitation || client.roots
+  const asksBack = client.asks !== NO_ASKS
   return view.isolation === 'session' || (!isChosen && asksBack) ? session.key : caller.id
 }
 
@@ -222,7 +223,7 @@ class UpstreamLinks implements Upstreams {
       } catch (error) {
         if (!(error instanceof NotProcessed)) throw error
         if (error.why !== 'unsent') {
-          this.#deps.control.staleLink({ upstreamId: entry.view.id, owner: '' }, 0, 'era')
+          this.#deps.control.staleLink({ upstreamId: entry.view.id, owner: '', asks: NO_ASKS }, 0, 'era')
           throw error.error
         }
         // Nothing has left: another address may have it.
@@ -307,7 +308,11 @@ class UpstreamLinks implements Upstreams {
     if (why === 'unsent' && link.target !== null && (isOneAddress || !isResting)) return false
     if (entry.links.get(link.owner) === link) entry.links.delete(link.owner)
     const reason = why === 'unsent' ? 'closed' : why
-    this.#deps.control.staleLink({ upstreamId: entry.view.id, owner: link.owner }, link.ticket.generation, reason)
+    this.#deps.control.staleLink(
+      { upstreamId: entry.view.id, owner: link.owner, asks: NO_ASKS },
+      link.ticket.generation,
+      reason,
+    )
     return true
   }
 
@@ -320,7 +325,7 @@ class UpstreamLinks implements Upstreams {
   }
 
   async #openNow(entry: Entry, owner: string): Promise<OpenLink> {
-    const key = { upstreamId: entry.view.id, owner }
+    const key = { upstreamId: entry.view.id, owner, asks: NO_ASKS }
     for (let attempt = 1; ; attempt += 1) {
       const ticket = await this.#deps.control.openLink(key)
       try {

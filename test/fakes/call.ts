@@ -1,5 +1,6 @@
 // Calls as the edge makes them, and a gateway whose upstream is a function, for tests of the middle.
 
+import { createLocalHop } from '../../src/adapters/hop-local.ts'
 import type { Gateway } from '../../src/call/gateway.ts'
 import { createPageCache } from '../../src/call/page-cache.ts'
 import { createValidators } from '../../src/call/validators.ts'
@@ -35,7 +36,7 @@ export function makeCall(method: string, params?: object | string, over: Partial
     scope: '',
     caller: CALLER,
     session: null,
-    client: { name: 'test', version: '1', sampling: false, elicitation: false, roots: false, capabilities: null },
+    client: { name: 'test', version: '1', asks: 0, capabilities: null },
     params: params === undefined ? EMPTY_PARAMS : readParams(Buffer.from(text)),
     progressToken: null,
     logLevel: null,
@@ -44,6 +45,7 @@ export function makeCall(method: string, params?: object | string, over: Partial
     paramHeaders: null,
     cancel: new Cancel(),
     notify: null,
+    ask: null,
     ...over,
   }
 }
@@ -66,6 +68,7 @@ export async function makeGateway(
     validators: createValidators(log),
     pages: createPageCache(LIMITS.listCacheBytes),
     sealer: createSealer([{ id: 1, key: Buffer.alloc(32, 7) }]),
+    hop: createLocalHop({ worker: 0, boot: 1 }),
     open: false,
     version: '0.0.0',
   }
