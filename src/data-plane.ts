@@ -14,7 +14,7 @@ import type { Clock } from './core/time.ts'
 import { createEdge, type Edge } from './edge/edge.ts'
 import { isEndpoint } from './edge/router.ts'
 import type { ExchangeHandler } from './http/exchange.ts'
-import { createFastLink } from './http/fast-link.ts'
+import type { CreateLink } from './http/link.ts'
 import { createNodeServer, type TlsTexts } from './http/node-exchange.ts'
 import type { Sealer } from './mcp/seal.ts'
 import type { Bus } from './ports/bus.ts'
@@ -35,6 +35,8 @@ export interface DataPlaneDeps {
   readonly bus: Bus
   readonly control: Control
   readonly children: ChildConnector
+  /** The way to HTTP upstreams. */
+  readonly createLink: CreateLink
   /** Says which worker this is: 0 in the primary's own process, 1 and up in workers; kept in the ids of our requests. */
   readonly hop: Hop
   /** Everything that is not MCP. */
@@ -61,7 +63,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   const upstreams = createUpstreams({
     control,
     children: deps.children,
-    createLink: createFastLink,
+    createLink: deps.createLink,
     resolveSecret: createSecretResolver(),
     networks: config.access.networksAllowed,
     ca: deps.ca,
