@@ -22,6 +22,7 @@ import type { Limits } from './core/limits.ts'
 import type { UpstreamState } from './core/model.ts'
 import type { Clock } from './core/time.ts'
 import type { createDataPlane } from './data-plane.ts'
+import { createFastLink } from './http/fast-link.ts'
 import { createNodeServer } from './http/node-exchange.ts'
 import { createSealer } from './mcp/seal.ts'
 import type { Log } from './ports/log.ts'
@@ -194,6 +195,7 @@ async function serveHere(
     bus: primary.bus,
     control: primary.control,
     children: primary.children,
+    createLink: createFastLink,
     rest: primary.rest,
     sealer: primary.sealer,
     ca: start.ca,

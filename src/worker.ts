@@ -11,6 +11,7 @@ import { createWorkerHop } from './adapters/hop-workers.ts'
 import { LIMITS } from './core/limits.ts'
 import type { Clock } from './core/time.ts'
 import { createDataPlane } from './data-plane.ts'
+import { createFastLink } from './http/fast-link.ts'
 import { createForwarder } from './http/forward.ts'
 import { createSealer } from './mcp/seal.ts'
 import type { Messages } from './ports/messages.ts'
@@ -84,6 +85,7 @@ async function work(side: WorkerSide): Promise<void> {
     bus,
     control,
     children,
+    createLink: createFastLink,
     hop,
     rest: rest.handler,
     sealer: createSealer([{ id: 1, key: Buffer.from(start.secretKey, 'hex') }]),
