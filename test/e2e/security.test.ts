@@ -80,6 +80,8 @@ test('a session that ended while a worker was starting is unknown to it', { skip
   // Only the new one can answer while the others sleep.
   for (const pid of others) process.kill(pid, 'SIGSTOP')
   try {
+    // A signal arrives when it does; until then one of them may still take a connection with it into its sleep.
+    await until('the others to sleep', () => others.every((pid) => stateOf(pid) === 'T'))
     for (const { status } of await many(5, () => post(gateway.token, LIST, session))) assert.equal(status, 404)
   } finally {
     for (const pid of others) process.kill(pid, 'SIGCONT')
@@ -97,6 +99,11 @@ test('of strangers no body is read, on no path', async () => {
     assert.match(first.toString('latin1'), /^HTTP\/1\.1 401 /, path)
   }
 })
+
+/** T for a process that was stopped. */
+function stateOf(pid: number): string | undefined {
+  return /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1]
+}
 
 /** Pids of the worker processes that run now. */
 function workers(): number[] {
