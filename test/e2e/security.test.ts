@@ -74,7 +74,8 @@ test('a session that ended while a worker was starting is unknown to it', { skip
   await until('a new worker process', () => fresh() !== undefined)
   const ended = await fetch(`${gateway.url}/mcp`, {
     method: 'DELETE',
-    headers: { Authorization: `Bearer ${gateway.token}`, 'Mcp-Session-Id': session },
+    // A connection that is kept would be used again, to a worker that sleeps by then.
+    headers: { Authorization: `Bearer ${gateway.token}`, 'Mcp-Session-Id': session, Connection: 'close' },
   })
   assert.equal(ended.status, 204)
   // Only the new one can answer while the others sleep.
