@@ -6,6 +6,7 @@ import type { Gateway } from './gateway.ts'
 import { callTool, complete, getPrompt, readResource } from './handle.ts'
 import { discover, initialize } from './hello.ts'
 import { list } from './list.ts'
+import { listTasks, task } from './tasks.ts'
 
 type Handler = (call: Call, gateway: Gateway) => Promise<Reply>
 
@@ -32,10 +33,27 @@ const BOTH: Readonly<Record<string, Handler>> = {
 }
 
 const LEGACY: ReadonlyMap<string, Handler> = new Map(
-  Object.entries({ ...BOTH, initialize, ping: async () => EMPTY, 'logging/setLevel': setLevel }),
+  Object.entries({
+    ...BOTH,
+    initialize,
+    ping: async () => EMPTY,
+    'logging/setLevel': setLevel,
+    'tasks/get': task,
+    'tasks/result': task,
+    'tasks/cancel': task,
+    'tasks/list': listTasks,
+  }),
 )
 
-const MODERN: ReadonlyMap<string, Handler> = new Map(Object.entries({ ...BOTH, 'server/discover': discover }))
+const MODERN: ReadonlyMap<string, Handler> = new Map(
+  Object.entries({
+    ...BOTH,
+    'server/discover': discover,
+    'tasks/get': task,
+    'tasks/update': task,
+    'tasks/cancel': task,
+  }),
+)
 
 export type Dispatch = (call: Call) => Promise<Reply>
 

@@ -8,6 +8,7 @@ import { gatewayId } from '../mcp/seal.ts'
 import type { Scope } from '../registry/snapshot.ts'
 import type { Gateway } from './gateway.ts'
 import { modernHints, serverInfo, settledScope } from './list.ts'
+import { listsTasks } from './tasks.ts'
 
 const INSTRUCTIONS_MAX = 8_000
 
@@ -25,7 +26,25 @@ function capabilities(scope: Scope, era: Era): Record<string, unknown> {
     ...(some('resources') ? { resources: list } : {}),
     ...(some('completions') ? { completions: {} } : {}),
     ...(some('logging') ? { logging: {} } : {}),
+    ...taskCapability(scope, era),
+    ...extensions(scope, era),
   }
+}
+
+/** Tasks of 2025-11-25, where an upstream has them. */
+function taskCapability(scope: Scope, era: Era): Record<string, unknown> {
+  if (era === 'modern' || !scope.tools.some(({ tasks }) => tasks === 'optional' || tasks === 'required')) return {}
+  const list = scope.upstreams.some(listsTasks) ? { list: {} } : {}
+  return { tasks: { ...list, cancel: {}, requests: { tools: { call: {} } } } }
+}
+
+/** What upstreams of the same family can do besides, as they say it: of two settings of one extension the first holds. */
+function extensions(scope: Scope, era: Era): Record<string, unknown> {
+  const found = scope.upstreams.flatMap(({ discovery }) => {
+    const given = discovery?.era === era ? discovery.capabilities.extensions : undefined
+    return isRecord(given) ? Object.entries(given) : []
+  })
+  return found.length === 0 ? {} : { extensions: Object.fromEntries(found.reverse()) }
 }
 
 /** The virtual server's own, or those of the only upstream; several upstreams are told apart by their slugs. */

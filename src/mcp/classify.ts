@@ -57,10 +57,13 @@ export function unsupportedVersion(requested: string): GatewayError {
 }
 
 /** Methods whose Mcp-Name header mirrors a member of `params`. */
-const NAMED: Readonly<Record<string, 'name' | 'uri'>> = {
+const NAMED: Readonly<Record<string, 'name' | 'uri' | 'taskId'>> = {
   'tools/call': 'name',
   'prompts/get': 'name',
   'resources/read': 'uri',
+  'tasks/get': 'taskId',
+  'tasks/update': 'taskId',
+  'tasks/cancel': 'taskId',
 }
 
 /**

@@ -7,6 +7,7 @@ import type { Definition, Naming, ToolOverride, UpstreamView, ValidateMode } fro
 import { exposedName } from '../core/names.ts'
 import { isRecord } from '../mcp/classify.ts'
 import { find, scanMembers, stringAt } from '../mcp/json.ts'
+import { TASKS_EXTENSION } from '../mcp/tasks.ts'
 import type { ParamHeader, PromptTarget, ResourceTarget, TemplateTarget, ToolTarget } from './snapshot.ts'
 
 const DEPTH = 512
@@ -81,6 +82,19 @@ export interface ToolDefaults {
   readonly validate: ValidateMode
 }
 
+function tasksOf({ discovery }: UpstreamView, execution: Buffer | null): ToolTarget['tasks'] {
+  const { era, capabilities = {} } = discovery ?? {}
+  if (era === 'modern') {
+    const { extensions } = capabilities
+    return isRecord(extensions) && TASKS_EXTENSION in extensions ? 'extension' : 'none'
+  }
+  const { tasks } = capabilities
+  const requests = isRecord(tasks) && isRecord(tasks.requests) ? tasks.requests : {}
+  if (execution === null || !isRecord(requests.tools) || requests.tools.call === undefined) return 'none'
+  const { taskSupport } = JSON.parse(execution.toString('utf8')) as Record<string, unknown>
+  return taskSupport === 'required' || taskSupport === 'optional' ? taskSupport : 'none'
+}
+
 export function encodeTool(
   upstream: UpstreamView,
   definition: Definition,
@@ -131,6 +145,7 @@ export function encodeTool(
     legacy,
     modern,
     wrapped: wrapped !== null,
+    tasks: tasksOf(upstream, slice('execution')),
   }
 }
 

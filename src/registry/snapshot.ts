@@ -32,6 +32,8 @@ export interface ToolTarget {
   readonly modern: Buffer
   /** True where an older client got its non-object outputSchema wrapped in an object. */
   readonly wrapped: boolean
+  /** Whether a call may, or must, become a task (2025-11-25), or may at its server's wish (the extension of 2026-07-28). */
+  readonly tasks: 'none' | 'optional' | 'required' | 'extension'
 }
 
 export interface PromptTarget {
