@@ -12,6 +12,7 @@ import { checkParamHeaders, paramHeadersFor } from './param-headers.ts'
 import { completionParams, namedParams, plainParams } from './params.ts'
 import { notFound, promptOf, resourceOf, scopeOf, textParam, toolOf, type UnlistedResource } from './route.ts'
 import { runAfter, runBefore } from './run-hooks.ts'
+import { callAsTask } from './tasks.ts'
 import { sendFor } from './told.ts'
 import { faultResult } from './validators.ts'
 
@@ -114,12 +115,12 @@ async function sendWithHooks(
   const { before, after } = gateway.hooks
   const isHooked = target.kind !== 'unlisted'
   const sent = before.length > 0 && isHooked ? await runBefore(before, call, target, out) : out
-  const reply = translated(
-    call,
-    out.upstream,
-    await sendFor(gateway.upstreams, sent, call),
-    target.kind === 'tool' ? target : null,
-  )
+  const tool = target.kind === 'tool' ? target : null
+  const answer =
+    tool === null || tool.tasks === 'none'
+      ? await sendFor(gateway.upstreams, sent, call)
+      : await callAsTask(call, gateway, tool, sent, (one, by) => sendFor(gateway.upstreams, one, by))
+  const reply = translated(call, out.upstream, answer, tool)
   return after.length > 0 && isHooked ? runAfter(after, call, target, reply) : reply
 }
 
