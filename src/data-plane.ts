@@ -62,6 +62,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   const { limits } = config
   const upstreams = createUpstreams({
     control,
+    bus,
     children: deps.children,
     createLink: deps.createLink,
     resolveSecret: createSecretResolver(),

@@ -97,6 +97,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
 
   const children = createChildren({ limits, clock, log, baseEnv: deps.baseEnv })
   const broker = createBroker({
+    bus,
     gatewayId: gatewayId(sealer),
     children,
     upstream: (id) => store.upstream(id),
@@ -127,8 +128,8 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     openLink: (key) => broker.openLink(key),
     staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
     endSession: (session, callerId, expiresMs) => sessionEnds.end(session, callerId, expiresMs),
-    takeQuestion: async () => false,
-    answerQuestion: () => {},
+    takeQuestion: async (id) => broker.takeQuestion(id),
+    answerQuestion: (id, reply) => broker.answerQuestion(id, reply),
     reportUpstream: (id, ok, code, message) => discoverer.report(id, ok, code, message),
   }
   const authenticator = createAuthenticator({

@@ -33,6 +33,7 @@ async function setUp(t: TestContext, limits: Partial<Limits> = {}) {
   await feed.start()
   const children = createChildren({ limits: bounds, clock, log: SILENT, baseEnv: { PATH: process.env.PATH ?? '' } })
   const broker = createBroker({
+    bus: createFakeBus(),
     gatewayId: 'us',
     ...{
       createLink,

@@ -1065,7 +1065,7 @@ describe('room', () => {
     rig.release()
     const statuses = (await Promise.all([...taken, admitted])).map(({ status }) => status)
     assert.deepEqual(statuses, [200, 200, 200])
-    assert.deepEqual(rig.edge.stats(), { inFlight: 0, queued: 0, streams: 0, sessions: 0 })
+    assert.deepEqual(rig.edge.stats(), { inFlight: 0, queued: 0, streams: 0, sessions: 0, questions: 0 })
   })
 
   test('streams and probes need no place among the calls; the calls of a batch do', async () => {

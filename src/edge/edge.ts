@@ -17,6 +17,8 @@ import { type Readiness, replyHealth, replyReady } from './health.ts'
 import { Listeners, type ListKind } from './listeners.ts'
 import { createDoor, isPreflight, replyPreflight, SharedExchange } from './origin.ts'
 import type { EdgeParts } from './parts.ts'
+import type { Asking } from './posted-call.ts'
+import { Questions } from './questions.ts'
 import { replyProblem, replyRefusal, toGatewayError } from './reply.ts'
 import { newRequestId } from './request-id.ts'
 import { METHODS, type Place, type Route, routeOf } from './router.ts'
@@ -57,6 +59,8 @@ export interface EdgeStats {
   readonly streams: number
   /** Sessions that this worker keeps open in memory. */
   readonly sessions: number
+  /** Questions that wait for clients of older revisions. */
+  readonly questions: number
 }
 
 export interface Edge {
@@ -84,7 +88,10 @@ export function createEdge(deps: EdgeDeps): Edge {
   const sessions = new Sessions({ ...deps, onEnded: (key) => listeners.end(key) })
   const calls = new Calls(deps.dispatch, log)
   const gate = new Gate(limits)
-  const parts: EdgeParts = { limits, log, bus, gate, calls, sessions, listeners }
+  const questions = new Questions(deps)
+  // A call that waits for its client is bounded by `parkedMax`, and must not take the place of one that works.
+  const asking: Asking = { questions, onWaiting: (isWaiting) => (isWaiting ? gate.leave() : gate.widen(1)) }
+  const parts: EdgeParts = { limits, log, bus, gate, calls, sessions, listeners, questions, asking }
   let isDraining = false
 
   const timer = setInterval(
@@ -193,6 +200,7 @@ export function createEdge(deps: EdgeDeps): Edge {
       queued: gate.queued,
       streams: listeners.size,
       sessions: sessions.size,
+      questions: questions.size,
     }),
   }
 }

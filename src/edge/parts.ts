@@ -5,6 +5,8 @@ import type { Log } from '../telemetry/log.ts'
 import type { Calls } from './calls.ts'
 import type { Gate } from './gate.ts'
 import type { Listeners } from './listeners.ts'
+import type { Asking } from './posted-call.ts'
+import type { Questions } from './questions.ts'
 import type { Bus, Sessions } from './session.ts'
 
 export interface EdgeParts {
@@ -15,4 +17,6 @@ export interface EdgeParts {
   readonly calls: Calls
   readonly sessions: Sessions
   readonly listeners: Listeners
+  readonly asking: Asking
+  readonly questions: Questions
 }

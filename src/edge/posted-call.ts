@@ -11,6 +11,7 @@ import type { Classified } from '../mcp/classify.ts'
 import { encodeNotification, type Message } from '../mcp/jsonrpc.ts'
 import { SSE_COMMENT, sseEvent } from '../mcp/sse.ts'
 import type { Accepted } from './headers.ts'
+import { askerOf, type Questions } from './questions.ts'
 import { JSON_HEADERS, NO_HEADERS, SSE_HEADERS } from './reply.ts'
 import { newRequestId } from './request-id.ts'
 
@@ -47,6 +48,14 @@ export interface PostedCallOptions {
   readonly bufferBytesMax: number
   /** False for POST /rpc, whose headers say nothing of the body. */
   readonly hasMirror?: boolean
+  /** How clients of older revisions are asked; absent where they cannot be. */
+  readonly asking?: Asking
+}
+
+export interface Asking {
+  readonly questions: Questions
+  /** The call waits only for its client: it holds no place meanwhile. */
+  readonly onWaiting: (isWaiting: boolean) => void
 }
 
 export class PostedCall implements Call {
@@ -64,7 +73,6 @@ export class PostedCall implements Call {
   readonly hops: number
   readonly cancel = new Cancel()
   readonly notify: Notify | null
-  readonly ask: AskClient | null
   /** Raw JSON text. */
   readonly id: Buffer
   /** Ticks of the edge's keep-alive timer since anything was sent. */
@@ -77,6 +85,8 @@ export class PostedCall implements Call {
   #requestId: string | null = null
   #paramHeaders: Record<string, string> | null | undefined = undefined
   #isAnswered = false
+  readonly #asking: Asking | null
+  #ask: AskClient | null = null
 
   constructor(exchange: Exchange, options: PostedCallOptions) {
     const { message, classified } = options
@@ -97,7 +107,7 @@ export class PostedCall implements Call {
     this.#accepted = options.accepted
     this.#bufferBytesMax = options.bufferBytesMax
     this.#hasMirror = options.hasMirror ?? true
-    this.ask = null
+    this.#asking = options.asking ?? null
     this.notify = options.accepted?.stream === true ? (method, params) => this.#notify(method, params) : null
   }
 
@@ -109,6 +119,19 @@ export class PostedCall implements Call {
   get paramHeaders(): Readonly<Record<string, string>> | null {
     if (this.#paramHeaders === undefined) this.#paramHeaders = this.#findParamHeaders()
     return this.#paramHeaders
+  }
+
+  /** Clients of older revisions are asked on the stream of their call. */
+  get ask(): AskClient | null {
+    const asking = this.#asking
+    const { session } = this
+    if (asking === null || session === null || this.notify === null || session.client.asks === NO_ASKS) return null
+    this.#ask ??= askerOf(
+      asking.questions,
+      { session, open: 0, onWaiting: asking.onWaiting, write: (message) => this.#write(message) },
+      this.cancel,
+    )
+    return this.#ask
   }
 
   /** A comment, so that nobody between us and the client takes the silence for its end. Opens the stream if need be. */
@@ -132,9 +155,13 @@ export class PostedCall implements Call {
   }
 
   #notify(method: string, params: Buffer): void {
+    this.#write(encodeNotification(method, params))
+  }
+
+  #write(message: Buffer): void {
     if (this.#isAnswered) return
     const stream = this.#open()
-    writeParts(stream, sseEvent([encodeNotification(method, params)]))
+    writeParts(stream, sseEvent([message]))
     this.quietTicks = 0
     // A client that does not read is dropped; in the stateless revision that cancels its call.
     if (stream.bufferedBytes > this.#bufferBytesMax) stream.destroy()

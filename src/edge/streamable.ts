@@ -1,6 +1,6 @@
 // The Streamable HTTP transport of every revision on one endpoint: POST for messages (both eras), GET and DELETE for the
 // streams and ends of sessions (up to 2025-11-25). Each POST is classified once, by its body; what follows is its era's.
-// Absent on purpose: resumable streams, and requests to the client (they come with the bridge's other half).
+// Absent on purpose: resumable streams.
 
 import { negotiate } from '../call/hello.ts'
 import { LOG_LEVELS, type LogLevel, type Session } from '../core/call.ts'
@@ -85,7 +85,7 @@ async function postLegacy(posted: Posted, message: Message, classified: Classifi
   const { edge, exchange } = posted
   const session = sessionOf(edge, exchange, posted.scope, posted.caller)
   if (message.kind !== 'request') {
-    take(edge, session, message)
+    take(edge, session, posted.caller, message)
     return exchange.reply(202, NO_HEADERS, null)
   }
   const call = legacyCall(posted, session, message, classified, posted.accepted)
@@ -114,6 +114,7 @@ function legacyCall(
     hops: posted.hops,
     accepted,
     bufferBytesMax: edge.limits.streamBufferBytes,
+    asking: edge.asking,
   })
 }
 
@@ -159,7 +160,7 @@ async function postBatch(posted: Posted, messages: readonly Message[]): Promise<
     throw new GatewayError('INVALID_REQUEST', why)
   }
   if (messages.some(isInitialize)) throw new GatewayError('INVALID_REQUEST', 'initialize must not stand in a batch')
-  for (const message of messages) if (message.kind !== 'request') take(edge, session, message)
+  for (const message of messages) if (message.kind !== 'request') take(edge, session, posted.caller, message)
   const requests = messages.filter(({ kind }) => kind === 'request')
   if (requests.length === 0) return exchange.reply(202, NO_HEADERS, null)
   const body = await answerAll(edge, requests, (message) =>
@@ -170,7 +171,12 @@ async function postBatch(posted: Posted, messages: readonly Message[]): Promise<
 }
 
 /** A message that wants no answer. Unknown notifications are none of our business; answers to questions that we never asked neither. */
-function take(edge: EdgeParts, session: Session, message: Message): void {
+function take(edge: EdgeParts, session: Session, caller: Caller, message: Message): void {
+  if (message.kind === 'response') {
+    edge.questions.answered(session, caller, message.id!, message.bytes)
+    return
+  }
+  if (message.method === 'notifications/roots/list_changed') edge.bus.publish('rootsChanged', { session: session.key })
   if (message.method !== 'notifications/cancelled') return
   const id = message.params.raw('requestId')
   // What no request can be called is not looked for, and not told to every worker: it may be megabytes.

@@ -20,6 +20,8 @@ export interface BusEvents {
   cancel: { readonly session: string; readonly id: string }
   /** A resource changed upstream, as a link of this owner heard ('' is everyone's). */
   resourceUpdated: { readonly upstreamId: string; readonly owner: string; readonly uri: string }
+  /** A client says that its roots have changed. */
+  rootsChanged: { readonly session: string }
   /** An upstream asks on a link of its client's, without naming a call. Whoever has such a client takes the question. */
   linkAsked: LinkQuestion
   /** That upstream no longer wants to know. */

@@ -1,6 +1,7 @@
 // One request to an upstream, whoever asks (a call of a client, or the control plane itself), and its envelope in the
 // upstream's era. Only `_meta` is made here: `params` come as bytes and leave as bytes.
 
+import { declaredCapabilities, NO_ASKS } from '../core/asks.ts'
 import type { Call } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Era, Revision } from '../core/model.ts'
@@ -18,6 +19,13 @@ export interface Ask {
   readonly callMsMax: number
   /** Whose it is: what of its `_meta` passes, its progress, its log level, its cancellation. Null for our own requests. */
   readonly call: Call | null
+  /** Only on links whose server may ask without naming a call. */
+  readonly patience?: Patience
+}
+
+/** By whom a call's deadline is stopped while its client is asked; set by the lane that has the deadline. */
+export interface Patience {
+  standStill: (isWaiting: boolean) => void
 }
 
 /** How an upstream is spoken to. */
@@ -93,15 +101,29 @@ export class Ids {
 }
 
 const EMPTY_CAPABILITIES = '{}'
+/** By the bits of core/asks.ts. */
+const declared = new Map<number, string>()
+
+/** A modern upstream may ask only what this client can answer: a modern one says it itself, an older one said it once. */
+function capabilitiesOf(call: Call | null): string {
+  if (call === null) return EMPTY_CAPABILITIES
+  const { capabilities, asks } = call.client
+  if (call.era === 'modern') return capabilities === null ? EMPTY_CAPABILITIES : capabilities.toString('utf8')
+  if (asks === NO_ASKS || call.ask === null) return EMPTY_CAPABILITIES
+  let text = declared.get(asks)
+  if (text === undefined) {
+    text = JSON.stringify(declaredCapabilities('2026-07-28', asks))
+    declared.set(asks, text)
+  }
+  return text
+}
 
 /** JSON text of the members of `_meta`, '' for none. `id` is raw JSON text: also the progress token. */
 function metaOf(id: string, ask: Ask, wire: Wire): string {
   const call = ask.call
   let text = ''
   if (wire.era === 'modern') {
-    // A modern client's capabilities pass to a modern upstream: it may ask only what this client can answer.
-    const capabilities = call !== null && call.era === 'modern' ? call.client.capabilities : null
-    text = wire.metaHead + (capabilities === null ? EMPTY_CAPABILITIES : capabilities.toString('utf8'))
+    text = wire.metaHead + capabilitiesOf(call)
     if (call !== null && call.logLevel !== null) text += `,"${META.logLevel}":"${call.logLevel}"`
   }
   if (call === null) return text

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { createFakeBus } from '../../test/fakes/bus.ts'
 import { createFakeClock } from '../../test/fakes/clock.ts'
 import { until } from '../../test/fakes/processes.ts'
 import { createRawUpstream, http, json, type RawUpstream, type Respond, result } from '../../test/fakes/raw-upstream.ts'
@@ -36,7 +37,9 @@ function setUp(t: TestContext, row: UpstreamRow, limits: Partial<Limits> = {}, o
   const baseEnv = { PATH: process.env.PATH ?? '' }
   const children = others ?? createChildren({ limits: bounds, clock, log: SILENT, baseEnv })
   const rows = new Map([[row.id, row]])
+  const bus = createFakeBus()
   const broker = createBroker({
+    bus,
     gatewayId: 'us',
     ...{
       createLink,
@@ -330,6 +333,7 @@ test('the greetings themselves, and what is kept of the answers', async (t) => {
     {
       upstreamId: 'id-up',
       owner: '',
+      asks: 0,
       era: 'legacy',
       revision: '2025-11-25',
       url: upstream.url,

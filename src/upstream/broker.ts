@@ -2,25 +2,29 @@
 // hands out tickets by which any worker may use them. It keeps the era that a server was found to speak.
 // Absent on purpose: calls of clients (send.ts), spawning (children.ts), lists and state (control/discover.ts).
 
-import { NO_ASKS } from '../core/asks.ts'
+import { ASKS, NO_ASKS } from '../core/asks.ts'
 import type { Reply } from '../core/call.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { Era, Revision, Secret, StdioTransport, UpstreamRow } from '../core/model.ts'
+import { encodeNotification } from '../mcp/jsonrpc.ts'
+import type { Bus } from '../ports/bus.ts'
 import type { Children, ChildSpec } from '../ports/children.ts'
 import type { LinkKey, LinkTicket } from '../ports/control.ts'
 import type { Log } from '../ports/log.ts'
 import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
+import { createEar, type Ear } from './ear.ts'
 import { type Greeting, greetHttp, greetStdio } from './handshake.ts'
-import { createHttpPeer, endSession, type HttpPeer } from './http-peer.ts'
+import { createHttpPeer, endSession, type HttpPeer, post } from './http-peer.ts'
+import { type AskingLink, LinkInquiries } from './link-inquiries.ts'
 import { type ListenHandlers, type Listening, listenAsk, listenHttp, type NewsKind, newsKind } from './listen.ts'
 import { askHttp } from './mcp-http.ts'
 import { StdioPeer } from './mcp-stdio.ts'
-import { answerTo } from './notices.ts'
 import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
 import { Restarts } from './restarts.ts'
 
 export interface BrokerDeps extends PoolDeps {
   readonly children: Children
+  readonly bus: Pick<Bus, 'publish' | 'subscribe'>
   /** The row as it is now; null when it is gone. Asked whenever a link is opened, never on the path of a warm call. */
   readonly upstream: (id: string) => Promise<UpstreamRow | null>
   readonly version: string
@@ -60,6 +64,9 @@ export interface Broker {
   staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void
   /** `probe`: the era is found out anew. Errors: as openLink. */
   shared(upstreamId: string, probe: boolean): Promise<SharedLink>
+  /** A worker can put this question to a client: true for the first one that says so, who has to answer it. */
+  takeQuestion(id: number): boolean
+  answerQuestion(id: number, reply: Reply): void
   closeOwner(owner: string): void
   closeUpstream(upstreamId: string): void
   links(upstreamId?: string): LinkView[]
@@ -93,12 +100,22 @@ interface Opened {
   readonly peer: HttpPeer | null
   readonly target: Target | null
   readonly stdio: StdioPeer | null
+  /** The stream on which a server asks what names no call. */
+  ear: Ear | null
 }
 
 const CLOSE_MS = 2_000
 
 function mapKey({ upstreamId, owner, asks }: LinkKey): string {
   return `${upstreamId}\n${owner}\n${asks}`
+}
+
+/** Children have one text for their owner: there is a child for each kind of client that an owner has. */
+const childOwner = ({ owner, asks }: LinkKey): string => (asks === NO_ASKS ? owner : `${owner}+${asks}`)
+
+function keyOfChild(upstreamId: string, text: string): LinkKey {
+  const [owner = '', asks = '0'] = text.split('+')
+  return { upstreamId, owner, asks: Number(asks) }
 }
 
 function rowKey({ spec, slug }: UpstreamRow): string {
@@ -123,6 +140,8 @@ class BrokerOf implements Broker {
   readonly #byOwner = new Map<string, Set<string>>()
   readonly #opening = new Map<string, Promise<Opened>>()
   readonly #restarts: Restarts
+  readonly #inquiries: LinkInquiries
+  readonly #unsubscribe: () => void
   readonly #ending = new Set<Promise<void>>()
   #generation = 0
   #isClosed = false
@@ -130,8 +149,10 @@ class BrokerOf implements Broker {
   constructor(deps: BrokerDeps) {
     this.#deps = deps
     this.#restarts = new Restarts(deps)
+    this.#inquiries = new LinkInquiries(deps)
+    this.#unsubscribe = deps.bus.subscribe('rootsChanged', ({ session }) => this.#tellRoots(session))
     deps.children.onExit = (childId, upstreamId, owner, why) =>
-      this.#onExit(childId, { upstreamId, owner, asks: NO_ASKS }, why)
+      this.#onExit(childId, keyOfChild(upstreamId, owner), why)
   }
 
   async openLink(key: LinkKey): Promise<LinkTicket> {
@@ -169,6 +190,14 @@ class BrokerOf implements Broker {
     }
   }
 
+  takeQuestion(id: number): boolean {
+    return this.#inquiries.claim(id)
+  }
+
+  answerQuestion(id: number, reply: Reply): void {
+    this.#inquiries.answer(id, reply)
+  }
+
   closeOwner(owner: string): void {
     for (const key of [...(this.#byOwner.get(owner) ?? [])]) this.#end(this.#opened.get(key)!, true)
   }
@@ -194,6 +223,7 @@ class BrokerOf implements Broker {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#unsubscribe()
     for (const id of [...this.#behind.keys()]) this.closeUpstream(id)
     await Promise.all(this.#ending)
   }
@@ -240,6 +270,7 @@ class BrokerOf implements Broker {
     }
     behind.era = opened.greeting.era
     this.#keep(at, opened)
+    this.#hear(opened)
     return opened
   }
 
@@ -313,12 +344,19 @@ class BrokerOf implements Broker {
       const makePeer = (wire: Wire, sessionId: string | null): HttpPeer =>
         this.#peer(behind, pool, target, wire, sessionId)
       try {
-        const { greeting, sessionId } = await greetHttp(makePeer, { name, version, gatewayId, era: behind.era, limits })
+        const { greeting, sessionId } = await greetHttp(makePeer, {
+          name,
+          version,
+          gatewayId,
+          era: behind.era,
+          asks: key.asks,
+          limits,
+        })
         target.breaker.succeed()
         const wire = createWire(greeting.era, greeting.revision, version)
         const isPinned = sessionId !== null
         return {
-          ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now() },
+          ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now(), ear: null },
           probedMs: this.#probed(behind, greeting),
           ticket: this.#ticket(greeting, { sessionId, url: isPinned ? target.url : null, childId: null }),
           peer: isPinned ? makePeer(wire, sessionId) : null,
@@ -364,18 +402,20 @@ class BrokerOf implements Broker {
     let ended = ''
     const start = async (): Promise<StdioPeer> => {
       const childrenMax = transport.childrenMax ?? limits.childrenPerUpstream
-      childId = await children.spawn(row.id, key.owner, spec, childrenMax, this.#idleMs(row, transport))
+      childId = await children.spawn(row.id, childOwner(key), spec, childrenMax, this.#idleMs(row, transport))
       const channel = await children.connect(childId)
       const peer: StdioPeer = new StdioPeer({
         ...{ name: row.slug, channel, limits, isShared: key.owner === '' },
         // Until the handshake has found it out; its own requests name theirs.
         wire: createWire('legacy', '2025-11-25', version),
-        onNotification: (method) => {
+        onNotification: (method, params) => {
           const kind = newsKind(method)
           if (kind !== null) this.onNews?.(row.id, kind)
+          else if (method === 'notifications/cancelled') this.#inquiries.withdraw(at, params)
         },
-        onRequest: (method, id) => {
-          if (peer.wire.era === 'legacy') peer.send(answerTo(method, id))
+        onRequest: (method, id, params) => {
+          if (peer.wire.era === 'legacy')
+            this.#inquiries.take({ at, key, send: (message) => peer.send(message) }, method, id, params)
         },
         onClose: (why) => {
           ended = why
@@ -391,10 +431,14 @@ class BrokerOf implements Broker {
     }
     try {
       const era = behind.era ?? (behind.isSilent ? 'legacy' : null)
-      const { greeting, peer } = await greetStdio({ start, stop }, { name: row.slug, version, gatewayId, era, limits })
+      const { greeting, peer } = await greetStdio(
+        { start, stop },
+        { name: row.slug, version, gatewayId, era, asks: key.asks, limits },
+      )
       if (peer.closed) throw unavailable(row.slug, ended)
       return {
         ...{ key, behind, greeting, wire: peer.wire, stdio: peer, openedMs: clock.now(), peer: null, target: null },
+        ear: null,
         probedMs: this.#probed(behind, greeting),
         ticket: this.#ticket(greeting, { sessionId: null, url: null, childId }),
       }
@@ -515,12 +559,43 @@ class BrokerOf implements Broker {
     }
   }
 
+  // --- what servers ask without naming a call --------------------------------------------------------------------------
+
+  /** Opens the stream of a session whose client can be asked; a server that has none asks on the streams of its calls. */
+  #hear(opened: Opened): void {
+    const { key, peer, wire } = opened
+    if (peer === null || key.asks === NO_ASKS || wire.era === 'modern') return
+    const link: AskingLink = { at: mapKey(key), key, send: (message) => post(peer, message) }
+    opened.ear = createEar(this.#deps, (handlers) =>
+      listenHttp(peer, [], {
+        ...handlers,
+        onRequest: (method, id, params) => this.#inquiries.take(link, method, id, params),
+        onNotification: (method, params) => {
+          if (method === 'notifications/cancelled') this.#inquiries.withdraw(link.at, params)
+        },
+        onNews: (kind) => this.onNews?.(key.upstreamId, kind),
+      }),
+    )
+  }
+
+  #tellRoots(session: string): void {
+    const message = encodeNotification('notifications/roots/list_changed', null)
+    for (const at of this.#byOwner.get(session) ?? []) {
+      const { key, stdio, peer } = this.#opened.get(at)!
+      if ((key.asks & ASKS.rootsChanged) === 0) continue
+      if (stdio !== null) stdio.send(message)
+      else if (peer !== null) post(peer, message)
+    }
+  }
+
   // --- the end of links -----------------------------------------------------------------------------------------------
 
   #forget(opened: Opened): void {
     const at = mapKey(opened.key)
     if (this.#opened.get(at) !== opened) return
     this.#opened.delete(at)
+    opened.ear?.close()
+    this.#inquiries.endLink(at)
     if (opened.target !== null) opened.target.sessions -= 1
     const ofOwner = this.#byOwner.get(opened.key.owner)
     ofOwner?.delete(at)

@@ -3,6 +3,7 @@
 // credentials, failures of the server or of the network never do (2026-07-28, basic/versioning and the two transports).
 // Absent on purpose: HTTP+SSE servers of 2024-11-05.
 
+import { declaredCapabilities } from '../core/asks.ts'
 import type { Reply } from '../core/call.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
@@ -30,6 +31,8 @@ export interface HandshakeOptions {
   readonly gatewayId: string
   /** The era that the server had last time, or that is tried first for another reason; null for neither. */
   readonly era: Era | null
+  /** What the client behind the link can be asked: bits of core/asks.ts. */
+  readonly asks: number
   readonly limits: Limits
 }
 
@@ -135,9 +138,12 @@ function readDiscoverError(error: Buffer, name: string): Outcome {
   return judgeVersions(name, supported)
 }
 
-const initializeParams = (version: string, protocolVersion: string) => ({
+const initializeParams = (version: string, protocolVersion: string, asks: number) => ({
   protocolVersion,
-  capabilities: {},
+  capabilities: declaredCapabilities(
+    LEGACY_REVISIONS.find((known) => known === protocolVersion) ?? NEWEST_LEGACY,
+    asks,
+  ),
   clientInfo: JSON.parse(clientInfo(version)) as unknown,
 })
 
@@ -216,7 +222,7 @@ function initializeHttp(
   const { limits, version } = options
   const ask = async (revision: string): Promise<{ reply: Reply; sessionId: string | null }> => {
     const peer = withoutVersion(makePeer(createWire('legacy', NEWEST_LEGACY, version), null))
-    return openHttp(peer, ownAsk('initialize', initializeParams(version, revision), limits.handshakeMs))
+    return openHttp(peer, ownAsk('initialize', initializeParams(version, revision, options.asks), limits.handshakeMs))
   }
   return orRefused(async () => {
     let { reply, sessionId } = await ask(NEWEST_LEGACY)
@@ -327,7 +333,7 @@ function initializeStdio(peer: StdioPeer, options: HandshakeOptions): Promise<St
   const { version, limits } = options
   const wire = createWire('legacy', NEWEST_LEGACY, version)
   const ask = (revision: string): Promise<Reply> =>
-    peer.ask(ownAsk('initialize', initializeParams(version, revision), limits.handshakeMs), wire)
+    peer.ask(ownAsk('initialize', initializeParams(version, revision, options.asks), limits.handshakeMs), wire)
   return orSilent(async () => {
     const reply = await ask(NEWEST_LEGACY)
     const other = otherVersion(reply)

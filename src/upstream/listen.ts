@@ -2,6 +2,7 @@
 // (or does not: then 405), a modern one answers subscriptions/listen with it.
 // Absent on purpose: resource updates, resuming a stream; when it breaks, the lists are read again (control/discover.ts).
 
+import type { Params } from '../core/call.ts'
 import type { GatewayError } from '../core/errors.ts'
 import type { LinkHandler, Sending } from '../http/link.ts'
 import { isRecord } from '../mcp/classify.ts'
@@ -21,6 +22,10 @@ export interface ListenHandlers {
   readonly onNews: (kind: NewsKind) => void
   /** Once, at its end. `isOffered` is false when the server has no such stream. */
   readonly onEnd: (isOffered: boolean, why: string) => void
+  /** What an older server asks on its stream; without it only pings are answered. `id` is raw JSON text. */
+  readonly onRequest?: (method: string, id: string, params: Params) => void
+  /** What it says there besides news. */
+  readonly onNotification?: (method: string, params: Params) => void
 }
 
 export interface Listening {
@@ -156,11 +161,15 @@ class HttpListening implements LinkHandler, Listening {
       return
     }
     if (incoming.id !== null) {
-      if (this.#peer.wire.era === 'legacy') post(this.#peer, answerTo(incoming.method, incoming.id))
+      if (this.#peer.wire.era === 'modern') return
+      const { onRequest } = this.#handlers
+      if (onRequest === undefined) post(this.#peer, answerTo(incoming.method, incoming.id))
+      else onRequest(incoming.method, incoming.id, incoming.params)
       return
     }
     const kind = newsKind(incoming.method)
     if (kind !== null) this.#handlers.onNews(kind)
+    else this.#handlers.onNotification?.(incoming.method, incoming.params)
   }
 
   #end(isOffered: boolean, why: string): void {

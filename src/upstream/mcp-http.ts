@@ -2,7 +2,7 @@
 // Hot path: no AbortController, no URL, one object per call, headers made once per session.
 // Absent on purpose: redirects, resuming a broken stream (the call fails), compressed answers (we ask for none).
 
-import type { Reply } from '../core/call.ts'
+import type { Params, Reply } from '../core/call.ts'
 import type { CancelReason } from '../core/cancel.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { LinkHandler, Sending } from '../http/link.ts'
@@ -10,7 +10,8 @@ import { type Incoming, readIncoming, readReply } from '../mcp/jsonrpc.ts'
 import { type SseEvent, SseReader } from '../mcp/sse.ts'
 import { type Ask, encodeAsk, NotProcessed, named } from './ask.ts'
 import { type HttpPeer, headersOf, post } from './http-peer.ts'
-import { answerTo, cancelError, cancelNotice } from './notices.ts'
+import { Inquiry } from './inquiry.ts'
+import { cancelError, cancelNotice } from './notices.ts'
 import { Pace } from './pace.ts'
 import { Relay } from './relay.ts'
 
@@ -45,7 +46,9 @@ class HttpAsk implements LinkHandler {
   #lines = 0
   #relay: Relay | null = null
   #dropped = 0
-  #asked = 0
+  #inquiry: Inquiry | null = null
+  /** How many wait for the client. */
+  #waits = 0
   /** The last thing on the stream that was not ours, for the message when nothing better comes. */
   #fault = ''
   /** What the server minted, of an `initialize` only. */
@@ -68,6 +71,8 @@ class HttpAsk implements LinkHandler {
         return
       }
       this.#forgetCancel = call.cancel.onCancel((reason) => this.#cancelled(reason))
+      const { patience } = this.#ask
+      if (patience !== undefined) patience.standStill = (isWaiting) => this.#standStill(isWaiting)
     }
     this.#sending = this.#peer.link.request(
       {
@@ -218,10 +223,15 @@ class HttpAsk implements LinkHandler {
       return
     }
     if (incoming.kind === 'request') {
-      this.#onRequest(incoming.method, incoming.id!)
+      this.#onRequest(incoming.method, incoming.id!, incoming.params)
       return
     }
     const { call } = this.#ask
+    if (incoming.method === 'notifications/cancelled' && this.#inquiry !== null) {
+      const id = incoming.params.raw('requestId')
+      if (id !== null) this.#inquiry.withdraw(id.toString('utf8'))
+      return
+    }
     if (call === null || call.notify === null) {
       this.#drop(`a notification ${quoted(incoming.method)}`)
       return
@@ -233,17 +243,24 @@ class HttpAsk implements LinkHandler {
   }
 
   /** The upstream asks in the middle of the call: it gets an answer, so that it does not wait for ever. */
-  #onRequest(method: string, id: string): void {
+  #onRequest(method: string, id: string, params: Params): void {
     if (this.#peer.wire.era === 'modern') {
       this.#drop(`a request ${quoted(method)}`)
       return
     }
-    this.#asked += 1
-    if (this.#asked > this.#peer.limits.upstreamAsksMax) {
-      this.#fail('UPSTREAM_INVALID', 'it asks too much in one call')
-      return
-    }
-    post(this.#peer, answerTo(method, id))
+    this.#inquiry ??= new Inquiry(this.#ask.call, this.#peer.limits, {
+      send: (message) => post(this.#peer, message),
+      onWaiting: (isWaiting) => this.#standStill(isWaiting),
+    })
+    if (!this.#inquiry.take(method, id, params)) this.#fail('UPSTREAM_INVALID', 'it asks too much in one call')
+  }
+
+  /** While the client is asked its time does not run. */
+  #standStill(isWaiting: boolean): void {
+    this.#waits += isWaiting ? 1 : -1
+    if (this.#settled) return
+    clearTimeout(this.#timer)
+    if (this.#waits === 0) this.#timer = setTimeout(onDeadline, this.#ask.callMs, this)
   }
 
   #checkPace(lines: number): void {
@@ -266,7 +283,7 @@ class HttpAsk implements LinkHandler {
   // --- time -----------------------------------------------------------------------------------------------------------
 
   #moveDeadline(): void {
-    if (this.#settled) return
+    if (this.#settled || this.#waits > 0) return
     const leftMs = this.#ask.callMsMax - (performance.now() - this.#startedMs)
     if (leftMs >= this.#ask.callMs) {
       this.#timer.refresh()
@@ -303,6 +320,7 @@ class HttpAsk implements LinkHandler {
   #answer(reply: Reply): void {
     this.#settled = true
     this.#forgetCancel?.()
+    this.#inquiry?.end()
     clearTimeout(this.#timer)
     // A stream usually ends with its answer; one that does not keeps its connection only for a moment.
     if (this.#sending !== null && this.#body === 'stream') {
@@ -319,6 +337,7 @@ class HttpAsk implements LinkHandler {
     if (this.#settled) return
     this.#settled = true
     this.#forgetCancel?.()
+    this.#inquiry?.end()
     clearTimeout(this.#timer)
     this.#sending?.abort()
     this.#reject(error instanceof GatewayError ? named(this.#peer.name, error) : error)

@@ -24,7 +24,7 @@ export interface StdioPeerOptions {
   /** A notification that belongs to no call. */
   readonly onNotification?: (method: string, params: Params) => void
   /** What the server asks; only the broker's channel hears it. `id` is raw JSON text. */
-  readonly onRequest?: (method: string, id: string) => void
+  readonly onRequest?: (method: string, id: string, params: Params) => void
   readonly onClose: (why: string) => void
 }
 
@@ -34,6 +34,8 @@ interface Waiting {
   readonly reject: (error: Error) => void
   readonly startedMs: number
   timer: NodeJS.Timeout
+  /** How many questions wait for the client. */
+  waits: number
   relay: Relay | null
   pace: Pace | null
   forgetCancel: (() => void) | null
@@ -94,10 +96,21 @@ export class StdioPeer {
       const id = `"${this.#channel.n}.${this.#last}"`
       const timer = setTimeout(onDeadline, ask.callMs, this, id)
       const startedMs = performance.now()
-      const waiting: Waiting = { ask, resolve, reject, startedMs, timer, relay: null, pace: null, forgetCancel: null }
+      const waiting: Waiting = {
+        ask,
+        resolve,
+        reject,
+        startedMs,
+        timer,
+        waits: 0,
+        relay: null,
+        pace: null,
+        forgetCancel: null,
+      }
       this.#waiting.set(id, waiting)
       // A channel that is full queues up to its bound and then closes: nothing to do here.
       this.#channel.send(flat(encodeAsk(id, ask, wire)))
+      if (ask.patience !== undefined) ask.patience.standStill = (isWaiting) => this.#standStill(id, isWaiting)
       if (ask.call !== null) waiting.forgetCancel = ask.call.cancel.onCancel((reason) => this.#cancel(id, reason))
     })
   }
@@ -147,7 +160,7 @@ export class StdioPeer {
       const waiting = this.#waiting.get(incoming.id)
       if (waiting === undefined) this.dropped += 1
       else this.#take(incoming.id, waiting).resolve(incoming.reply)
-    } else if (incoming.id !== null) this.#options.onRequest?.(incoming.method, incoming.id)
+    } else if (incoming.id !== null) this.#options.onRequest?.(incoming.method, incoming.id, incoming.params)
     else this.#onNotification(incoming.method, incoming.params)
   }
 
@@ -212,7 +225,17 @@ export class StdioPeer {
     return waiting
   }
 
+  /** While the client is asked its time does not run. */
+  #standStill(id: string, isWaiting: boolean): void {
+    const waiting = this.#waiting.get(id)
+    if (waiting === undefined) return
+    waiting.waits += isWaiting ? 1 : -1
+    clearTimeout(waiting.timer)
+    if (waiting.waits === 0) waiting.timer = setTimeout(onDeadline, waiting.ask.callMs, this, id)
+  }
+
   #moveDeadline(id: string, waiting: Waiting): void {
+    if (waiting.waits > 0) return
     const leftMs = waiting.ask.callMsMax - (performance.now() - waiting.startedMs)
     if (leftMs >= waiting.ask.callMs) {
       waiting.timer.refresh()

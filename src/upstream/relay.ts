@@ -12,7 +12,7 @@ export function flat(bytes: Buffer): Buffer {
 }
 
 /** `params` with some members replaced; of `_meta` only what is not the protocol's own. */
-function rewrite(params: Params, replaced: string, value: Buffer | null): Buffer {
+export function rewrite(params: Params, replaced: string, value: Buffer | null): Buffer {
   const parts: Buffer[] = []
   for (const member of params.members) {
     if (member.key === '_meta') continue

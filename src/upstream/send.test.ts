@@ -3,12 +3,14 @@
 
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { CALLER, makeCall } from '../../test/fakes/call.ts'
+import { createFakeBus } from '../../test/fakes/bus.ts'
+import { CALLER, makeCall, resultText } from '../../test/fakes/call.ts'
 import { createFakeChannel, type FakeChannel } from '../../test/fakes/channel.ts'
 import { createFakeClock } from '../../test/fakes/clock.ts'
 import { until } from '../../test/fakes/processes.ts'
 import { createRawUpstream, http, json, type RawUpstream, type Respond, result } from '../../test/fakes/raw-upstream.ts'
 import { upstreamRow } from '../../test/fakes/registry.ts'
+import { ASKS } from '../core/asks.ts'
 import type { Call, Session } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
@@ -48,6 +50,8 @@ function setUp(
   const opened: string[] = []
   const stale: string[] = []
   const reports: [boolean, string | null][] = []
+  const answers: [number, string][] = []
+  const bus = createFakeBus()
   const clock = createFakeClock()
   const upstreams = createUpstreams({
     ...{ createLink, clock, networks: [], ca: null, version: '9', worker: 1, log: SILENT, random: () => 0.5 },
@@ -61,7 +65,10 @@ function setUp(
       },
       staleLink: (key, generation, why) => stale.push(`${key.owner} ${generation} ${why}`),
       reportUpstream: (_id, ok, code) => reports.push([ok, code]),
+      takeQuestion: async () => true,
+      answerQuestion: (id, reply) => answers.push([id, resultText(reply)]),
     },
+    bus,
   })
   t.after(() => upstreams.close())
   return { upstreams, opened, stale, reports, clock }
@@ -144,24 +151,31 @@ test('a request that has passed too many gateways goes no further', async (t) =>
 
 test('whose link it is', () => {
   const plain = makeCall('x').client
-  const asking = { ...plain, elicitation: true }
+  const asking = { ...plain, asks: ASKS.elicitationForm }
+  const { asks } = asking
+  const ask = async () => assert.fail('nobody asks')
   const stateful = (isolation?: UpstreamSpec['isolation']): UpstreamView => {
     const view = makeView(['http://a/'], { stateful: true }, isolation === undefined ? {} : { isolation })
     return { ...view, isolation: isolation === undefined || isolation === 'auto' ? 'caller' : isolation }
   }
-  const table: [UpstreamView, Partial<Call>, string][] = [
-    [stateful(), {}, CALLER.id],
-    [stateful(), { session: SESSION, client: plain }, CALLER.id],
-    [stateful(), { session: SESSION, client: asking }, 'session-1'],
-    [stateful('auto'), { session: SESSION, client: asking }, 'session-1'],
-    [stateful(), { client: asking }, CALLER.id],
-    [stateful('caller'), { session: SESSION, client: asking }, CALLER.id],
-    [stateful('session'), { session: SESSION, client: plain }, 'session-1'],
-    [stateful('session'), { client: plain }, CALLER.id],
-    [stateful('shared'), { session: SESSION, client: asking }, ''],
+  const older = makeView(['http://a/'], { stateful: true, revision: '2025-03-26' })
+  const table: [UpstreamView, Partial<Call>, string, number][] = [
+    [stateful(), {}, CALLER.id, 0],
+    [stateful(), { session: SESSION, client: plain }, CALLER.id, 0],
+    [stateful(), { session: SESSION, client: asking }, 'session-1', asks],
+    [stateful('auto'), { session: SESSION, client: asking }, 'session-1', asks],
+    // Without a session only a call that can be parked can be asked.
+    [stateful(), { client: asking }, CALLER.id, 0],
+    [stateful(), { client: asking, ask }, CALLER.id, asks],
+    [stateful('caller'), { session: SESSION, client: asking }, CALLER.id, asks],
+    [stateful('session'), { session: SESSION, client: plain }, 'session-1', 0],
+    [stateful('session'), { client: plain }, CALLER.id, 0],
+    [stateful('shared'), { session: SESSION, client: asking }, '', 0],
+    // Its server knows no elicitation.
+    [{ ...older, isolation: 'caller' }, { client: asking, ask }, CALLER.id, 0],
   ]
-  for (const [at, [view, over, owner]] of table.entries()) {
-    assert.equal(ownerOf(view, makeCall('x', {}, over)), owner, String(at))
+  for (const [at, [view, over, owner, bits]] of table.entries()) {
+    assert.deepEqual(ownerOf(view, makeCall('x', {}, over)), { owner, asks: bits }, String(at))
   }
 })
 

@@ -1,15 +1,18 @@
 // A worker's way out: which link a call takes, when a request may be sent again, and what the primary is told.
 // Warm calls touch nothing but maps and the link. Absent on purpose: sessions are opened by the primary (broker.ts).
 
-import { NO_ASKS } from '../core/asks.ts'
-import { type Call, LOG_LEVELS, type LogLevel, type Reply } from '../core/call.ts'
+import { asksIn, NO_ASKS } from '../core/asks.ts'
+import { type Call, LOG_LEVELS, type LogLevel, type Question, type Reply } from '../core/call.ts'
+import { Cancel } from '../core/cancel.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { UpstreamView } from '../core/model.ts'
+import type { Bus } from '../ports/bus.ts'
 import type { ChildConnector } from '../ports/children.ts'
-import type { Control, LinkTicket } from '../ports/control.ts'
+import type { Control, LinkKey, LinkQuestion, LinkTicket } from '../ports/control.ts'
 import type { Log } from '../ports/log.ts'
-import { type Ask, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
+import { type Ask, createWire, Ids, NotProcessed, named, type Patience, type Wire } from './ask.ts'
 import { createHttpPeer, type HttpPeer } from './http-peer.ts'
+import { refused } from './inquiry.ts'
 import { askHttp } from './mcp-http.ts'
 import { StdioPeer } from './mcp-stdio.ts'
 import { cancelError } from './notices.ts'
@@ -17,7 +20,8 @@ import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
 import type { Outgoing, Upstreams } from './upstream.ts'
 
 export interface UpstreamsDeps extends PoolDeps {
-  readonly control: Pick<Control, 'openLink' | 'staleLink' | 'reportUpstream'>
+  readonly control: Pick<Control, 'openLink' | 'staleLink' | 'reportUpstream' | 'takeQuestion' | 'answerQuestion'>
+  readonly bus: Pick<Bus, 'subscribe'>
   readonly children: ChildConnector
   /** The gateway's version, for clientInfo and User-Agent. */
   readonly version: string
@@ -27,8 +31,7 @@ export interface UpstreamsDeps extends PoolDeps {
 }
 
 /** A ticket in use: its HTTP session, or its child. */
-interface OpenLink {
-  readonly owner: string
+interface OpenLink extends LinkOwner {
   readonly ticket: LinkTicket
   readonly wire: Wire
   /** HTTP: the session at its one address; null where any address serves. */
@@ -38,6 +41,8 @@ interface OpenLink {
   /** Lowest level asked for with logging/setLevel so far. */
   level: LogLevel | null
   levelling: Promise<unknown> | null
+  /** Calls in flight, the newest last; only where its server may ask without naming one. */
+  readonly calls: Map<Call, Patience> | null
 }
 
 /** One upstream as this worker reaches it. */
@@ -61,16 +66,26 @@ function keyOf({ spec, connectMs }: UpstreamView): string {
   return JSON.stringify([spec.transport, spec.privileged === true, connectMs])
 }
 
-/** Whose link this call uses: '' is the shared one. */
-export function ownerOf(view: UpstreamView, call: Call): string {
-  if (view.isolation === 'shared') return ''
+export type LinkOwner = Pick<LinkKey, 'owner' | 'asks'>
+
+const SHARED: LinkOwner = { owner: '', asks: NO_ASKS }
+
+/** Whose link this call uses; '' is the shared one, on which nobody can be asked. */
+export function ownerOf(view: UpstreamView, call: Call): LinkOwner {
+  if (view.isolation === 'shared') return SHARED
   const { session, client, caller } = call
-  if (session === null) return caller.id
+  // A modern server is told with each request what it may ask.
+  const asks =
+    view.discovery?.era === 'modern' ? NO_ASKS : asksIn(view.discovery?.revision ?? '2025-11-25', client.asks)
+  // Without a session a client is asked only where its call can be parked.
+  if (session === null) return { owner: caller.id, asks: call.ask === null ? NO_ASKS : asks }
   const isChosen = view.spec.isolation !== undefined && view.spec.isolation !== 'auto'
   // What a server may ask the client is declared when a session is opened: clients that can answer get one of their own.
-  const asksBack = client.asks !== NO_ASKS
-  return view.isolation === 'session' || (!isChosen && asksBack) ? session.key : caller.id
+  const isOwn = view.isolation === 'session' || (!isChosen && client.asks !== NO_ASKS)
+  return { owner: isOwn ? session.key : caller.id, asks }
 }
+
+const linkName = ({ owner, asks }: LinkOwner): string => (asks === NO_ASKS ? owner : `${owner}+${asks}`)
 
 /** A link may take longer to open than a call may wait; it is there for the next one then. */
 function inTime<T>(opening: Promise<T>, { callMs, call }: Ask): Promise<T> {
@@ -92,11 +107,18 @@ class UpstreamLinks implements Upstreams {
   readonly #entries = new Map<string, Entry>()
   /** Pools that end with their last call. */
   readonly #retiring = new Set<Pool>()
+  /** Questions of servers that name no call, which a call of ours has taken. */
+  readonly #asked = new Map<number, Cancel>()
+  readonly #unsubscribe: readonly (() => void)[]
   #isClosed = false
 
   constructor(deps: UpstreamsDeps) {
     this.#deps = deps
     this.#ids = new Ids(deps.worker)
+    this.#unsubscribe = [
+      deps.bus.subscribe('linkAsked', (asked) => this.#onLinkAsked(asked)),
+      deps.bus.subscribe('linkUnasked', ({ id }) => this.#asked.get(id)?.cancel('client')),
+    ]
   }
 
   async send(out: Outgoing, call: Call): Promise<Reply> {
@@ -141,6 +163,7 @@ class UpstreamLinks implements Upstreams {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    for (const leave of this.#unsubscribe) leave()
     const entries = [...this.#entries.values()]
     this.#entries.clear()
     for (const entry of entries) this.#retire(entry, 0)
@@ -271,20 +294,63 @@ class UpstreamLinks implements Upstreams {
     }
   }
 
+  // --- questions that name no call ------------------------------------------------------------------------------------
+
+  /** Puts it to the newest call in flight on that very link, if one is here and no other worker was quicker. */
+  #onLinkAsked({ id, key, question }: LinkQuestion): void {
+    const calls = this.#entries.get(key.upstreamId)?.links.get(linkName(key))?.calls ?? null
+    const [newest] = calls === null ? [] : [...calls].reverse().filter(([call]) => call.ask !== null)
+    if (newest !== undefined) void this.#put(id, question, ...newest)
+  }
+
+  async #put(id: number, question: Question, call: Call, patience: Patience): Promise<void> {
+    const { control, log } = this.#deps
+    const cancel = new Cancel()
+    this.#asked.set(id, cancel)
+    try {
+      if (!(await control.takeQuestion(id))) return
+      patience.standStill(true)
+      try {
+        control.answerQuestion(id, await call.ask!(question, cancel))
+      } catch (error) {
+        control.answerQuestion(id, refused(error))
+      } finally {
+        patience.standStill(false)
+      }
+    } catch (error) {
+      log.debug('question.lost', { error })
+    } finally {
+      this.#asked.delete(id)
+    }
+  }
+
   // --- by a link ------------------------------------------------------------------------------------------------------
 
-  async #askLinked(entry: Entry, ask: Ask, owner: string): Promise<Reply> {
+  async #askLinked(entry: Entry, ask: Ask, owner: LinkOwner): Promise<Reply> {
     for (let attempt = 1; ; attempt += 1) {
       const link = this.#cached(entry, owner) ?? (await inTime(this.#open(entry, owner), ask))
       try {
         if (link.ticket.logging) await this.#setLevel(link, ask.call!)
-        return await this.#askLink(entry, link, ask)
+        return link.calls === null
+          ? await this.#askLink(entry, link, ask)
+          : await this.#askTracked(entry, link, ask, link.calls)
       } catch (error) {
         if (!(error instanceof NotProcessed)) throw error
         const isGone = this.#lose(entry, link, error.why)
         // The upstream has not seen it, or refused it unread: once more on a new link is safe.
         if (!isGone || attempt === 2 || error.why === 'era') throw error.error
       }
+    }
+  }
+
+  /** The call can be found while it waits, by what its server asks without naming it. */
+  async #askTracked(entry: Entry, link: OpenLink, ask: Ask, calls: Map<Call, Patience>): Promise<Reply> {
+    const patience: Patience = { standStill: () => {} }
+    calls.set(ask.call!, patience)
+    try {
+      return await this.#askLink(entry, link, { ...ask, patience })
+    } finally {
+      calls.delete(ask.call!)
     }
   }
 
@@ -306,26 +372,27 @@ class UpstreamLinks implements Upstreams {
     const isOneAddress = entry.pool !== null && entry.pool.targets.length === 1
     const isResting = link.target !== null && link.target.breaker.openUntilMs !== 0
     if (why === 'unsent' && link.target !== null && (isOneAddress || !isResting)) return false
-    if (entry.links.get(link.owner) === link) entry.links.delete(link.owner)
+    if (entry.links.get(linkName(link)) === link) entry.links.delete(linkName(link))
     const reason = why === 'unsent' ? 'closed' : why
     this.#deps.control.staleLink(
-      { upstreamId: entry.view.id, owner: link.owner, asks: NO_ASKS },
+      { upstreamId: entry.view.id, owner: link.owner, asks: link.asks },
       link.ticket.generation,
       reason,
     )
     return true
   }
 
-  #open(entry: Entry, owner: string): Promise<OpenLink> {
-    const known = entry.opening.get(owner)
+  #open(entry: Entry, owner: LinkOwner): Promise<OpenLink> {
+    const name = linkName(owner)
+    const known = entry.opening.get(name)
     if (known !== undefined) return known
-    const opening = this.#openNow(entry, owner).finally(() => entry.opening.delete(owner))
-    entry.opening.set(owner, opening)
+    const opening = this.#openNow(entry, owner).finally(() => entry.opening.delete(name))
+    entry.opening.set(name, opening)
     return opening
   }
 
-  async #openNow(entry: Entry, owner: string): Promise<OpenLink> {
-    const key = { upstreamId: entry.view.id, owner, asks: NO_ASKS }
+  async #openNow(entry: Entry, owner: LinkOwner): Promise<OpenLink> {
+    const key: LinkKey = { upstreamId: entry.view.id, ...owner }
     for (let attempt = 1; ; attempt += 1) {
       const ticket = await this.#deps.control.openLink(key)
       try {
@@ -341,10 +408,11 @@ class UpstreamLinks implements Upstreams {
     }
   }
 
-  async #use(entry: Entry, owner: string, ticket: LinkTicket): Promise<OpenLink> {
+  async #use(entry: Entry, owner: LinkOwner, ticket: LinkTicket): Promise<OpenLink> {
     const { version, limits, children } = this.#deps
     const wire = createWire(ticket.era, ticket.revision, version)
-    const common = { owner, ticket, wire, level: null, levelling: null }
+    const calls = owner.asks === NO_ASKS ? null : new Map<Call, Patience>()
+    const common = { ...owner, ticket, wire, level: null, levelling: null, calls }
     if (ticket.childId === null) {
       const { pool } = entry
       const target = ticket.url === null ? null : (pool?.at(ticket.url) ?? null)
@@ -359,27 +427,28 @@ class UpstreamLinks implements Upstreams {
       target: null,
       stdio: new StdioPeer({
         ...{ name, wire, channel, limits },
-        isShared: owner === '',
+        isShared: owner.owner === '',
         onClose: () => {
-          if (entry.links.get(owner) === link) entry.links.delete(owner)
+          if (entry.links.get(linkName(owner)) === link) entry.links.delete(linkName(owner))
         },
       }),
     }
     return link
   }
 
-  #cached(entry: Entry, owner: string): OpenLink | undefined {
-    const link = entry.links.get(owner)
+  #cached(entry: Entry, owner: LinkOwner): OpenLink | undefined {
+    const name = linkName(owner)
+    const link = entry.links.get(name)
     // The order tells who used his last; it matters only where somebody may have to go soon.
     if (link !== undefined && entry.links.size * 2 > this.#deps.limits.upstreamLinksMax) {
-      entry.links.delete(owner)
-      entry.links.set(owner, link)
+      entry.links.delete(name)
+      entry.links.set(name, link)
     }
     return link
   }
 
   #keep(entry: Entry, link: OpenLink): void {
-    entry.links.set(link.owner, link)
+    entry.links.set(linkName(link), link)
     if (entry.links.size <= this.#deps.limits.upstreamLinksMax) return
     const [owner, oldest] = entry.links.entries().next().value!
     entry.links.delete(owner)

@@ -47,11 +47,12 @@ async function setUp(t: TestContext, spec: UpstreamSpec) {
     ...{ createLink, clock, children, networks: [], ca: null, version: '9', log: SILENT, random: Math.random, limits },
     resolveSecret: (secret: unknown) => secret as string,
   }
-  const broker = createBroker({ ...common, gatewayId: 'us', upstream: (id) => store.upstream(id) })
+  const bus = createFakeBus()
+  const broker = createBroker({ ...common, bus, gatewayId: 'us', upstream: (id) => store.upstream(id) })
   const discoverer = createDiscoverer({
     store,
     broker,
-    bus: createFakeBus(),
+    bus,
     clock,
     random: Math.random,
     log: SILENT,
@@ -60,10 +61,13 @@ async function setUp(t: TestContext, spec: UpstreamSpec) {
   discoverer.follow(feed)
   const upstreams = createUpstreams({
     ...common,
+    bus,
     worker: 0,
     control: {
       openLink: (key) => broker.openLink(key),
       staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
+      takeQuestion: async (id) => broker.takeQuestion(id),
+      answerQuestion: (id, reply) => broker.answerQuestion(id, reply),
       reportUpstream: (id, ok, code, message) => discoverer.report(id, ok, code, message),
     },
   })
