@@ -6,6 +6,7 @@ import type { Authenticator } from './access/authenticate.ts'
 import { createDispatch } from './call/dispatch.ts'
 import type { Gateway } from './call/gateway.ts'
 import { createPageCache } from './call/page-cache.ts'
+import { Parks } from './call/park.ts'
 import { createValidators } from './call/validators.ts'
 import type { Config } from './config/load.ts'
 import { createSecretResolver } from './config/secrets.ts'
@@ -51,6 +52,8 @@ export interface DataPlaneDeps {
 
 export interface DataPlane {
   readonly edge: Edge
+  /** Calls that wait for clients of 2026-07-28. */
+  parked(): number
   /** Errors: those of node's listen. */
   listen(port: number): Promise<void>
   /** Serves what is in flight to its end within the limits, then closes everything. */
@@ -77,6 +80,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   })
   upstreams.upstreamsChanged(holder.current().upstreams)
 
+  const parks = new Parks({ sealer: deps.sealer, hop: deps.hop, clock, limits })
   const gateway: Gateway = {
     registry: holder,
     authorize: (call) => needRight(call.caller, 'use'),
@@ -85,7 +89,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     validators: createValidators(log),
     pages: createPageCache(limits.listCacheBytes),
     sealer: deps.sealer,
-    hop: deps.hop,
+    parks,
     open: config.access.open,
     version: deps.version,
   }
@@ -130,6 +134,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       : watchTls(config.server.tls, limits.tlsPollMs, (texts) => server.setTls(texts), log)
   return {
     edge,
+    parked: () => parks.size,
     listen: (port) =>
       new Promise((resolve, reject) => {
         server.server.once('error', reject)
@@ -146,6 +151,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       await edge.idle(limits.stopMs - limits.drainMs)
       unfollow()
       edge.close()
+      parks.close()
       // Those that were cancelled just now still say so to their clients.
       await edge.idle(limits.lingerMs)
       await server.close()

@@ -2,10 +2,10 @@
 
 import type { Call } from '../core/call.ts'
 import type { Sealer } from '../mcp/seal.ts'
-import type { Hop } from '../ports/hop.ts'
 import type { Holder } from '../registry/holder.ts'
 import type { Upstreams } from '../upstream/upstream.ts'
 import type { PageCache } from './page-cache.ts'
+import type { Parks } from './park.ts'
 import type { Hooks } from './run-hooks.ts'
 import type { Validators } from './validators.ts'
 
@@ -18,7 +18,7 @@ export interface Gateway {
   readonly validators: Validators
   readonly pages: PageCache
   readonly sealer: Sealer
-  readonly hop: Hop
+  readonly parks: Parks
   /** True under --open: lists then are the same for everybody. */
   readonly open: boolean
   readonly version: string

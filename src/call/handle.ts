@@ -3,16 +3,18 @@
 
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
-import type { UpstreamView } from '../core/model.ts'
+import type { Era, UpstreamView } from '../core/model.ts'
 import { toLegacy, toModern, translateError, wrapStructured } from '../mcp/bridge.ts'
 import type { ListedTarget, Scope, Snapshot, ToolTarget } from '../registry/snapshot.ts'
 import type { Outgoing } from '../upstream/upstream.ts'
 import type { Gateway } from './gateway.ts'
 import { checkParamHeaders, paramHeadersFor } from './param-headers.ts'
 import { completionParams, namedParams, plainParams } from './params.ts'
+import { mayPark } from './park.ts'
+import { inRounds } from './rounds.ts'
 import { notFound, promptOf, resourceOf, scopeOf, textParam, toolOf, type UnlistedResource } from './route.ts'
 import { runAfter, runBefore } from './run-hooks.ts'
-import { callAsTask } from './tasks.ts'
+import { callAsTask, type Send } from './tasks.ts'
 import { sendFor } from './told.ts'
 import { faultResult } from './validators.ts'
 
@@ -116,12 +118,31 @@ async function sendWithHooks(
   const isHooked = target.kind !== 'unlisted'
   const sent = before.length > 0 && isHooked ? await runBefore(before, call, target, out) : out
   const tool = target.kind === 'tool' ? target : null
-  const answer =
-    tool === null || tool.tasks === 'none'
-      ? await sendFor(gateway.upstreams, sent, call)
-      : await callAsTask(call, gateway, tool, sent, (one, by) => sendFor(gateway.upstreams, one, by))
-  const reply = translated(call, out.upstream, answer, tool)
+  const era = out.upstream.discovery?.era ?? 'legacy'
+  const reply =
+    era === call.era && (tool === null || tool.tasks === 'none')
+      ? translated(call, out.upstream, await sendFor(gateway.upstreams, sent, call), tool)
+      : await bridged(call, gateway, tool, sent, era)
   return after.length > 0 && isHooked ? runAfter(after, call, target, reply) : reply
+}
+
+/** A call to a server of the other era, or of a tool that may become a task: it may take more than one request. */
+async function bridged(call: Call, gateway: Gateway, tool: ToolTarget | null, out: Outgoing, era: Era): Promise<Reply> {
+  const { upstream } = out
+  const send: Send = (one, by) => sendFor(gateway.upstreams, one, by)
+  const whole: Send = (one, by) =>
+    tool === null || tool.tasks === 'none' ? send(one, by) : callAsTask(by, gateway, tool, one, send)
+  if (era === call.era) return translated(call, upstream, await whole(out, call), tool)
+  if (call.era === 'legacy')
+    return translated(
+      call,
+      upstream,
+      call.ask === null ? await whole(out, call) : await inRounds(call, out, whole),
+      tool,
+    )
+  if (call.params.raw('requestState') !== null) return gateway.parks.resume(call)
+  if (!mayPark(call, upstream)) return translated(call, upstream, await whole(out, call), tool)
+  return gateway.parks.run(call, async (held) => translated(held, upstream, await whole(out, held), tool))
 }
 
 /** The answer in the client's era. Same era: untouched bytes. */

@@ -1,6 +1,6 @@
 // Results on their way from an upstream of one era to a client of the other. Same era: bytes, unread.
 // Legacy to modern: `resultType` is put at the head. Modern to legacy: read only where a search finds what an older
-// client could not understand. Questions asked in the middle of a call come here with the full bridge.
+// client could not understand.
 
 import { GatewayError } from '../core/errors.ts'
 import type { Era } from '../core/model.ts'
@@ -39,6 +39,31 @@ function withoutReserved(head: Buffer, result: Buffer, cacheable: boolean): Buff
   return Buffer.concat(parts)
 }
 
+export interface InputRequired {
+  readonly inputRequests: Readonly<Record<string, unknown>> | null
+  /** Raw JSON text, to be given back as it is. */
+  readonly requestState: string | null
+}
+
+/** What a modern upstream needs before it goes on; null for any other result. Errors: UPSTREAM_INVALID. */
+export function inputRequired(parts: Buffer | readonly Buffer[]): InputRequired | null {
+  const result = Array.isArray(parts) ? Buffer.concat(parts as Buffer[]) : (parts as Buffer)
+  if (!UNUSUAL.some((word) => result.includes(word))) return null
+  const members = scanMembers(result, 0, result.length, DEPTH)
+  const raw = (key: string): string | null => {
+    const member = find(members, key)
+    return member === null ? null : result.toString('utf8', member.start, member.end)
+  }
+  const type = raw('resultType')
+  if (type === null || JSON.parse(type) !== 'input_required') return null
+  const requests: unknown = JSON.parse(raw('inputRequests') ?? 'null')
+  const requestState = raw('requestState')
+  const isValid = requests === null ? requestState !== null : isRecord(requests)
+  if (!isValid || (requestState !== null && requestState[0] !== '"'))
+    throw new GatewayError('UPSTREAM_INVALID', 'What the upstream needs is not said as the protocol wants it')
+  return { inputRequests: requests as Readonly<Record<string, unknown>> | null, requestState }
+}
+
 /** A result of a modern upstream for a legacy client. Errors: UNSUPPORTED_BY_UPSTREAM where it is no complete result. */
 export function toLegacy(result: Buffer): Buffer {
   if (!UNUSUAL.some((word) => result.includes(word))) return result
@@ -46,7 +71,8 @@ export function toLegacy(result: Buffer): Buffer {
   if (member === null) return result
   const type: unknown = JSON.parse(result.toString('utf8', member.start, member.end))
   if (type === 'complete') return result
-  throw new GatewayError('UNSUPPORTED_BY_UPSTREAM', `The upstream answered with resultType ${JSON.stringify(type)}`)
+  const what = type === 'input_required' ? 'It asks the client something in the middle of the call' : 'Unknown result'
+  throw new GatewayError('UNSUPPORTED_BY_UPSTREAM', `${what}: the upstream answered with ${JSON.stringify(type)}`)
 }
 
 /** `structuredContent` wrapped as the outputSchema that older clients were given says (registry/encode.ts). */

@@ -3,6 +3,7 @@
 import { createLocalHop } from '../../src/adapters/hop-local.ts'
 import type { Gateway } from '../../src/call/gateway.ts'
 import { createPageCache } from '../../src/call/page-cache.ts'
+import { Parks } from '../../src/call/park.ts'
 import { createValidators } from '../../src/call/validators.ts'
 import type { Call, Reply } from '../../src/core/call.ts'
 import { Cancel } from '../../src/core/cancel.ts'
@@ -12,6 +13,7 @@ import { needRight } from '../../src/core/policy.ts'
 import { EMPTY_PARAMS, readParams } from '../../src/mcp/jsonrpc.ts'
 import { createSealer } from '../../src/mcp/seal.ts'
 import type { RegistryRows } from '../../src/ports/feed.ts'
+import type { Hop } from '../../src/ports/hop.ts'
 import { createHolder } from '../../src/registry/holder.ts'
 import { createLog } from '../../src/telemetry/log.ts'
 import type { Outgoing } from '../../src/upstream/upstream.ts'
@@ -53,6 +55,7 @@ export function makeCall(method: string, params?: object | string, over: Partial
 export async function makeGateway(
   rows: RegistryRows,
   answer: (out: Outgoing, call: Call) => Promise<Reply> | Reply,
+  hop: Hop = createLocalHop({ worker: 0, boot: 1 }),
 ): Promise<Gateway> {
   const log = createLog({ level: 'silent', format: 'json', write: () => {}, now: () => 0 })
   const defaults = { validate: 'arguments', callMs: 60_000, callMsMax: 3_600_000, connectMs: 5_000 } as const
@@ -60,6 +63,7 @@ export async function makeGateway(
     throw error
   })
   await registry.ready()
+  const sealer = createSealer([{ id: 1, key: Buffer.alloc(32, 7) }])
   return {
     registry,
     authorize: (call) => needRight(call.caller, 'use'),
@@ -67,8 +71,8 @@ export async function makeGateway(
     upstreams: { send: async (out, call) => answer(out, call), upstreamsChanged: () => {}, close: async () => {} },
     validators: createValidators(log),
     pages: createPageCache(LIMITS.listCacheBytes),
-    sealer: createSealer([{ id: 1, key: Buffer.alloc(32, 7) }]),
-    hop: createLocalHop({ worker: 0, boot: 1 }),
+    sealer,
+    parks: new Parks({ sealer, hop, clock: { now: () => Date.now() }, limits: LIMITS }),
     open: false,
     version: '0.0.0',
   }
