@@ -84,6 +84,8 @@ interface Behind {
   readonly pool: Pool | null
   era: Era | null
   probedMs: number
+  /** It was greeted in the older way for a client that can be asked, and knows only the newer one. */
+  isModernOnly: boolean
   /** A child that met server/discover with silence is greeted in the older way next time. */
   isSilent: boolean
 }
@@ -268,7 +270,8 @@ class BrokerOf implements Broker {
       this.#end(opened, true)
       throw unavailable(row.slug, 'it was changed while a link was being opened')
     }
-    behind.era = opened.greeting.era
+    if (key.asks === NO_ASKS) behind.era = opened.greeting.era
+    else behind.isModernOnly = opened.greeting.era === 'modern'
     this.#keep(at, opened)
     this.#hear(opened)
     return opened
@@ -296,6 +299,7 @@ class BrokerOf implements Broker {
       pool,
       era: isTrusted ? discovery.era : null,
       probedMs: discovery?.probedMs ?? 0,
+      isModernOnly: false,
       isSilent: false,
     }
     this.#behind.set(row.id, behind)
@@ -324,8 +328,8 @@ class BrokerOf implements Broker {
   }
 
   /** When the era was found out: now, unless it was known before and has been met again. */
-  #probed(behind: Behind, greeting: Greeting): number {
-    if (behind.era !== greeting.era) behind.probedMs = this.#deps.clock.now()
+  #probed(behind: Behind, greeting: Greeting, { asks }: LinkKey): number {
+    if (behind.era !== greeting.era && asks === NO_ASKS) behind.probedMs = this.#deps.clock.now()
     return behind.probedMs
   }
 
@@ -348,7 +352,8 @@ class BrokerOf implements Broker {
           name,
           version,
           gatewayId,
-          era: behind.era,
+          // A newer server may know the older way too, and ask in that way only.
+          era: key.asks === NO_ASKS || behind.isModernOnly ? behind.era : 'legacy',
           asks: key.asks,
           limits,
         })
@@ -357,7 +362,7 @@ class BrokerOf implements Broker {
         const isPinned = sessionId !== null
         return {
           ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now(), ear: null },
-          probedMs: this.#probed(behind, greeting),
+          probedMs: this.#probed(behind, greeting, key),
           ticket: this.#ticket(greeting, { sessionId, url: isPinned ? target.url : null, childId: null }),
           peer: isPinned ? makePeer(wire, sessionId) : null,
           target: isPinned ? target : null,
@@ -439,7 +444,7 @@ class BrokerOf implements Broker {
       return {
         ...{ key, behind, greeting, wire: peer.wire, stdio: peer, openedMs: clock.now(), peer: null, target: null },
         ear: null,
-        probedMs: this.#probed(behind, greeting),
+        probedMs: this.#probed(behind, greeting, key),
         ticket: this.#ticket(greeting, { sessionId: null, url: null, childId }),
       }
     } catch (thrown) {

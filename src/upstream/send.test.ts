@@ -158,6 +158,7 @@ test('whose link it is', () => {
     const view = makeView(['http://a/'], { stateful: true }, isolation === undefined ? {} : { isolation })
     return { ...view, isolation: isolation === undefined || isolation === 'auto' ? 'caller' : isolation }
   }
+  const MODERN = { era: 'modern', revision: '2026-07-28' } as const
   const older = makeView(['http://a/'], { stateful: true, revision: '2025-03-26' })
   const table: [UpstreamView, Partial<Call>, string, number][] = [
     [stateful(), {}, CALLER.id, 0],
@@ -171,6 +172,10 @@ test('whose link it is', () => {
     [stateful('session'), { session: SESSION, client: plain }, 'session-1', 0],
     [stateful('session'), { client: plain }, CALLER.id, 0],
     [stateful('shared'), { session: SESSION, client: asking }, '', 0],
+    // A modern server may know the older way too.
+    [makeView(['http://a/'], MODERN), { session: SESSION, client: asking, ask }, 'session-1', asks],
+    [makeView(['http://a/'], MODERN), { session: SESSION, client: asking }, '', 0],
+    [makeView(['http://a/'], MODERN), { client: asking, ask }, '', 0],
     // Its server knows no elicitation.
     [{ ...older, isolation: 'caller' }, { client: asking, ask }, CALLER.id, 0],
   ]

@@ -72,9 +72,10 @@ const SHARED: LinkOwner = { owner: '', asks: NO_ASKS }
 
 /** Whose link this call uses; '' is the shared one, on which nobody can be asked. */
 export function ownerOf(view: UpstreamView, call: Call): LinkOwner {
+  if (view.discovery?.era === 'modern' && view.spec.transport.kind === 'http') return askingOwner(view, call)
   if (view.isolation === 'shared') return SHARED
   const { session, client, caller } = call
-  // A modern server is told with each request what it may ask.
+  // A modern child is told with each request what it may ask.
   const asks =
     view.discovery?.era === 'modern' ? NO_ASKS : asksIn(view.discovery?.revision ?? '2025-11-25', client.asks)
   // Without a session a client is asked only where its call can be parked.
@@ -83,6 +84,15 @@ export function ownerOf(view: UpstreamView, call: Call): LinkOwner {
   // What a server may ask the client is declared when a session is opened: clients that can answer get one of their own.
   const isOwn = view.isolation === 'session' || (!isChosen && client.asks !== NO_ASKS)
   return { owner: isOwn ? session.key : caller.id, asks }
+}
+
+/**
+ * Many modern servers serve older clients too, and some of their tools ask only those: a client that can be asked gets a
+ * link of its own, on which the server is greeted in the older way first (broker.ts). Everyone else needs none.
+ */
+function askingOwner(view: UpstreamView, { session, client, ask }: Call): LinkOwner {
+  if (session === null || client.asks === NO_ASKS || ask === null || view.spec.isolation === 'shared') return SHARED
+  return { owner: session.key, asks: asksIn('2025-11-25', client.asks) }
 }
 
 const linkName = ({ owner, asks }: LinkOwner): string => (asks === NO_ASKS ? owner : `${owner}+${asks}`)
@@ -138,11 +148,12 @@ class UpstreamLinks implements Upstreams {
     }
     const entry = this.#entry(view)
     try {
-      // Only a server that keeps state per link needs one of its own.
+      // Only a server that keeps state per link needs one of its own, or one that may ask.
+      const owner = ownerOf(view, call)
       const reply =
-        entry.pool !== null && view.discovery !== null && !view.discovery.stateful
+        entry.pool !== null && view.discovery !== null && !view.discovery.stateful && owner.asks === NO_ASKS
           ? await this.#askAny(entry, entry.pool, entry.wire!, ask)
-          : await this.#askLinked(entry, ask, ownerOf(view, call))
+          : await this.#askLinked(entry, ask, owner)
       if (entry.isDown) this.#report(entry, null)
       return reply
     } catch (error) {

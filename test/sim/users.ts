@@ -306,13 +306,15 @@ export class User {
     if (called === undefined || called.connection === null) return
     this.#town.count('clients that left')
     called.state = 'left'
-    const wasWaiting = !called.connection.isOver
-    called.connection.abort()
+    const { connection } = called
+    const wasWaiting = !connection.isOver
+    connection.abort()
     const { nonce } = called.order
     // A client of the newer revision that goes away has cancelled its call, upstream too.
     if (this.era === 'modern' && wasWaiting)
       this.#town.time.after(10_000, () => {
-        if (this.#town.isRunning(nonce)) this.#town.fault(`${nonce} goes on without its client`)
+        if (this.#town.isRunning(nonce) && !connection.isAnswered)
+          this.#town.fault(`${nonce} goes on without its client`)
       })
   }
 

@@ -67,6 +67,8 @@ export class Connection implements Exchange {
   readonly address = '127.0.0.1'
   readonly secure = false
   replied = false
+  /** The whole answer is on its way: whoever goes away now is not seen to. */
+  isAnswered = false
   isOver = false
   /** When its client went away, or 0. */
   abortedMs = 0
@@ -121,6 +123,7 @@ export class Connection implements Exchange {
   reply(status: number, headers: readonly string[], body: Buffer | readonly Buffer[] | string | null): void {
     if (this.replied) throw new Error('answered twice')
     this.replied = true
+    this.isAnswered = true
     const text = Array.isArray(body) ? Buffer.concat(body as Buffer[]).toString() : String(body ?? '')
     const named = recordOf(headers)
     const isStream = named['content-type']?.startsWith('text/event-stream') === true
@@ -138,6 +141,7 @@ export class Connection implements Exchange {
     const end = (isWhole: boolean): void => {
       if (isEnded) return
       isEnded = true
+      this.isAnswered = true
       this.#back.send(() => this.#finish(isWhole))
     }
     return {

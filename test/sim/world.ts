@@ -36,7 +36,7 @@ const SIM_LIMITS: Partial<Limits> = {
   callMsMax: 60_000,
 }
 /** After this long without anything new, nothing may be left of what was. */
-const QUIET_MS = 3 * Math.max(LIMITS.parkedMs, LIMITS.questionMs)
+const QUIET_MS = 6 * Math.max(LIMITS.parkedMs, LIMITS.questionMs)
 
 interface Worker {
   readonly n: number
