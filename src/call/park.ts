@@ -249,6 +249,7 @@ export class Parks {
     )
     const text = `{"resultType":"input_required","inputRequests":{${requests.join(',')}},"requestState":"${state}"}`
     parked.timer = setTimeout(() => this.#end(parked, 'deadline'), limits.parkedMs)
+    parked.timer.unref()
     this.#detach(parked, (attached) => attached.deliver({ result: Buffer.from(text) }))
   }
 

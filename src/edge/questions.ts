@@ -97,6 +97,7 @@ export class Questions {
         end(true)
         reject(new GatewayError('TIMEOUT', `The client did not answer within ${limits.questionMs} ms`))
       }, limits.questionMs)
+      timer.unref()
       const forget = cancel.onCancel(withdraw)
       const forgetCall = over.onCancel(withdraw)
       this.#asked.set(n, {
