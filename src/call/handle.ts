@@ -14,6 +14,7 @@ import { mayPark } from './park.ts'
 import { inRounds } from './rounds.ts'
 import { notFound, promptOf, resourceOf, scopeOf, textParam, toolOf, type UnlistedResource } from './route.ts'
 import { runAfter, runBefore } from './run-hooks.ts'
+import { withOwnState, withTheirState } from './state.ts'
 import { callAsTask, type Send } from './tasks.ts'
 import { sendFor } from './told.ts'
 import { faultResult } from './validators.ts'
@@ -118,36 +119,43 @@ async function sendWithHooks(
   const isHooked = target.kind !== 'unlisted'
   const sent = before.length > 0 && isHooked ? await runBefore(before, call, target, out) : out
   const tool = target.kind === 'tool' ? target : null
-  const era = out.upstream.discovery?.era ?? 'legacy'
   const reply =
-    era === call.era && (tool === null || tool.tasks === 'none')
-      ? translated(call, out.upstream, await sendFor(gateway.upstreams, sent, call), tool)
-      : await bridged(call, gateway, tool, sent, era)
+    tool === null || tool.tasks === 'none'
+      ? await exchange(call, gateway, tool, sent)
+      : await bridged(call, gateway, tool, sent)
   return after.length > 0 && isHooked ? runAfter(after, call, target, reply) : reply
 }
 
-/** A call to a server of the other era, or of a tool that may become a task: it may take more than one request. */
-async function bridged(call: Call, gateway: Gateway, tool: ToolTarget | null, out: Outgoing, era: Era): Promise<Reply> {
+/** Same era: one request, and its answer as it is. */
+async function exchange(call: Call, gateway: Gateway, tool: ToolTarget | null, out: Outgoing): Promise<Reply> {
+  const { upstreams, sealer } = gateway
+  if (eraOf(out.upstream) !== call.era) return bridged(call, gateway, tool, out)
+  if (call.era === 'legacy') return translated(call, out.upstream, await sendFor(upstreams, out, call), tool)
+  const reply = await sendFor(upstreams, withTheirState(call, sealer, out), call)
+  return withOwnState(call, sealer, out.upstream.id, reply)
+}
+
+/** A call that may take more than one request: to a server of the other era, or of a tool that may become a task. */
+async function bridged(call: Call, gateway: Gateway, tool: ToolTarget | null, out: Outgoing): Promise<Reply> {
   const { upstream } = out
-  const send: Send = (one, by) => sendFor(gateway.upstreams, one, by)
+  const { sealer, upstreams, parks } = gateway
+  const send: Send = (one, by) => sendFor(upstreams, one, by)
   const whole: Send = (one, by) =>
     tool === null || tool.tasks === 'none' ? send(one, by) : callAsTask(by, gateway, tool, one, send)
-  if (era === call.era) return translated(call, upstream, await whole(out, call), tool)
+  const once = async (by: Call): Promise<Reply> => translated(by, upstream, await whole(out, by), tool)
+  if (call.era === 'modern' && eraOf(upstream) === 'modern')
+    return withOwnState(call, sealer, upstream.id, await whole(withTheirState(call, sealer, out), call))
   if (call.era === 'legacy')
-    return translated(
-      call,
-      upstream,
-      call.ask === null ? await whole(out, call) : await inRounds(call, out, whole),
-      tool,
-    )
-  if (call.params.raw('requestState') !== null) return gateway.parks.resume(call)
-  if (!mayPark(call, upstream)) return translated(call, upstream, await whole(out, call), tool)
-  return gateway.parks.run(call, async (held) => translated(held, upstream, await whole(out, held), tool))
+    return call.ask === null ? once(call) : translated(call, upstream, await inRounds(call, out, whole), tool)
+  if (call.params.raw('requestState') !== null) return parks.resume(call)
+  return mayPark(call, upstream) ? parks.run(call, once) : once(call)
 }
+
+const eraOf = ({ discovery }: UpstreamView): Era => discovery?.era ?? 'legacy'
 
 /** The answer in the client's era. Same era: untouched bytes. */
 function translated(call: Call, upstream: UpstreamView, reply: Reply, tool: ToolTarget | null = null): Reply {
-  const from = upstream.discovery?.era ?? 'legacy'
+  const from = eraOf(upstream)
   const wrap = tool?.wrapped === true && call.era === 'legacy'
   if (from === call.era && !wrap) return reply
   if ('error' in reply) return { error: translateError(reply.error, from, call.era) }

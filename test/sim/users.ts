@@ -290,11 +290,10 @@ export class User {
     if (overheard.id !== undefined && this.era === 'legacy') this.#raw({ id: overheard.id, result: said })
     if (overheard.state === undefined || this.era !== 'modern') return
     const inputResponses = Object.fromEntries(overheard.keys.map((key) => [key, said]))
-    for (const name of ['old-work']) {
+    for (const name of ['old-work', 'new-work']) {
       const params = { name, arguments: overheard.order, inputResponses, requestState: overheard.state }
       this.#post('tools/call', this.#nextId(), params, name, (message) => {
-        // The newer server trusts its own state, which is its affair: the gateway's are bound to their callers.
-        if (name === 'old-work' && message.result !== undefined && message.result.isError !== true)
+        if (message.result !== undefined && message.result.isError !== true)
           this.#town.fault(`${this.name} got on with the state of ${victim.name}: ${JSON.stringify(message.result)}`)
       })
     }
