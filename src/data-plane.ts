@@ -7,6 +7,7 @@ import { createDispatch } from './call/dispatch.ts'
 import type { Gateway } from './call/gateway.ts'
 import { createPageCache } from './call/page-cache.ts'
 import { Parks } from './call/park.ts'
+import { watch } from './call/subscribe.ts'
 import { createValidators } from './call/validators.ts'
 import type { Config } from './config/load.ts'
 import { createSecretResolver } from './config/secrets.ts'
@@ -90,6 +91,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     pages: createPageCache(limits.listCacheBytes),
     sealer: deps.sealer,
     parks,
+    watch: (holder, key, uri, on) => control.watch(holder, key, uri, on),
     open: config.access.open,
     version: deps.version,
   }
@@ -102,6 +104,8 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     sealer: deps.sealer,
     hop: deps.hop,
     bus,
+    watch: (call, holder, uri) => watch(call, gateway, holder, uri, true),
+    unwatch: (holder) => control.unwatch(holder),
     endSession: (session, callerId, expiresMs) => control.endSession(session, callerId, expiresMs),
     rest: deps.rest,
     limits,

@@ -16,13 +16,14 @@ import type { ExchangeHandler } from './http/exchange.ts'
 import { createFastLink } from './http/fast-link.ts'
 import { gatewayId, type Sealer } from './mcp/seal.ts'
 import type { Children } from './ports/children.ts'
-import type { Control } from './ports/control.ts'
+import { type Control, sessionHolder } from './ports/control.ts'
 import type { Log } from './ports/log.ts'
 import type { FileRows, Store } from './ports/store.ts'
 import { createFollower, type Follower } from './registry/follow.ts'
 import { createHolder, type Holder } from './registry/holder.ts'
 import { createBroker } from './upstream/broker.ts'
 import { createChildren } from './upstream/children.ts'
+import { Watches } from './upstream/watches.ts'
 
 export interface PrimaryDeps {
   readonly config: Config
@@ -111,12 +112,26 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     limits,
     log,
   })
+  const watches = new Watches({
+    broker,
+    bus,
+    isModern: async (id) => {
+      const row = await store.upstream(id)
+      return row?.discovery === null || row === null ? null : row.discovery.era === 'modern'
+    },
+    limits,
+    random: Math.random,
+    log,
+  })
   const discoverer = createDiscoverer({ store, broker, bus, clock, random: Math.random, log, limits })
   const callers = createCallers({ store, clock, limits })
   const sessionEnds = createSessionEnds({
     store,
     bus,
-    closeOwner: (session) => broker.closeOwner(session),
+    closeOwner: (session) => {
+      watches.unwatch(sessionHolder(session))
+      broker.closeOwner(session)
+    },
     clock,
     limits,
     log,
@@ -128,6 +143,8 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     openLink: (key) => broker.openLink(key),
     staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
     endSession: (session, callerId, expiresMs) => sessionEnds.end(session, callerId, expiresMs),
+    watch: (holder, key, uri, on) => watches.watch(holder, key, uri, on),
+    unwatch: (holder) => watches.unwatch(holder),
     takeQuestion: async (id) => broker.takeQuestion(id),
     answerQuestion: (id, reply) => broker.answerQuestion(id, reply),
     reportUpstream: (id, ok, code, message) => discoverer.report(id, ok, code, message),
@@ -184,6 +201,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
       holder.close()
       authenticator.close()
       await discoverer.close()
+      watches.close()
       await broker.close()
       await children.close()
       await sessionEnds.close()

@@ -44,6 +44,10 @@ function setUp(given: Partial<Limits> = {}, part: Partial<Control> = {}) {
       calls.push(['takeQuestion', ...args])
       return true
     },
+    async watch(...args) {
+      calls.push(['watch', ...args])
+    },
+    unwatch: (...args) => void calls.push(['unwatch', ...args]),
     answerQuestion: (...args) => void calls.push(['answerQuestion', ...args]),
     staleLink: (...args) => void calls.push(['staleLink', ...args]),
     reportUpstream: (...args) => void calls.push(['reportUpstream', ...args]),

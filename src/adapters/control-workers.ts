@@ -7,8 +7,8 @@ import type { Log } from '../ports/log.ts'
 import type { Messages } from '../ports/messages.ts'
 import { type Failure, fromFailure, toFailure } from './failure.ts'
 
-const ASKED = ['caller', 'openLink', 'endSession', 'takeQuestion'] as const
-const TOLD = ['staleLink', 'reportUpstream', 'answerQuestion'] as const
+const ASKED = ['caller', 'openLink', 'endSession', 'takeQuestion', 'watch'] as const
+const TOLD = ['staleLink', 'reportUpstream', 'answerQuestion', 'unwatch'] as const
 type Asked = (typeof ASKED)[number]
 type Told = (typeof TOLD)[number]
 
@@ -50,8 +50,17 @@ export function serveControl({ control, messages, limits, log }: ServeControlOpt
     }
   }
 
+  /** Streams of this worker that watch something: they end with it. */
+  const holders = new Set<string>()
+  messages.onClose(() => {
+    for (const holder of holders) control.unwatch(holder)
+  })
+
   messages.on('control', (body) => {
     const request = body as Request
+    const [holder] = request.args
+    if (request.method === 'watch' && typeof holder === 'string' && holder.startsWith('w')) holders.add(holder)
+    if (request.method === 'unwatch') holders.delete(String(holder))
     running += 1
     void answer(request).then((message) => {
       running -= 1
@@ -79,6 +88,7 @@ const LATE: Record<Asked, ErrorCode> = {
   openLink: 'UPSTREAM_UNAVAILABLE',
   endSession: 'STORE_UNAVAILABLE',
   takeQuestion: 'OWNER_LOST',
+  watch: 'UPSTREAM_UNAVAILABLE',
 }
 
 export function createControlClient({ messages, limits }: ControlClientOptions): Control {
@@ -129,6 +139,8 @@ export function createControlClient({ messages, limits }: ControlClientOptions):
     openLink: (key) => ask('openLink', [key], limits.controlLinkMs),
     endSession: (session, callerId, expiresMs) => ask('endSession', [session, callerId, expiresMs], limits.controlMs),
     takeQuestion: (id) => ask('takeQuestion', [id], limits.controlMs),
+    watch: (holder, key, uri, on) => ask('watch', [holder, key, uri, on], limits.controlLinkMs),
+    unwatch: (holder) => tell('unwatch', [holder]),
     answerQuestion: (id, reply) => tell('answerQuestion', [id, reply]),
     staleLink: (key, generation, why) => tell('staleLink', [key, generation, why]),
     reportUpstream: (upstreamId, ok, code, message) => tell('reportUpstream', [upstreamId, ok, code, message]),

@@ -6,6 +6,7 @@ import type { Gateway } from './gateway.ts'
 import { callTool, complete, getPrompt, readResource } from './handle.ts'
 import { discover, initialize } from './hello.ts'
 import { list } from './list.ts'
+import { subscribe } from './subscribe.ts'
 import { listTasks, task } from './tasks.ts'
 
 type Handler = (call: Call, gateway: Gateway) => Promise<Reply>
@@ -38,6 +39,8 @@ const LEGACY: ReadonlyMap<string, Handler> = new Map(
     initialize,
     ping: async () => EMPTY,
     'logging/setLevel': setLevel,
+    'resources/subscribe': subscribe,
+    'resources/unsubscribe': subscribe,
     'tasks/get': task,
     'tasks/result': task,
     'tasks/cancel': task,

@@ -2,6 +2,7 @@
 
 import type { Call } from '../core/call.ts'
 import type { Sealer } from '../mcp/seal.ts'
+import type { Control } from '../ports/control.ts'
 import type { Holder } from '../registry/holder.ts'
 import type { Upstreams } from '../upstream/upstream.ts'
 import type { PageCache } from './page-cache.ts'
@@ -19,6 +20,7 @@ export interface Gateway {
   readonly pages: PageCache
   readonly sealer: Sealer
   readonly parks: Parks
+  readonly watch: Control['watch']
   /** True under --open: lists then are the same for everybody. */
   readonly open: boolean
   readonly version: string

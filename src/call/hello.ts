@@ -8,22 +8,24 @@ import { gatewayId } from '../mcp/seal.ts'
 import type { Scope } from '../registry/snapshot.ts'
 import type { Gateway } from './gateway.ts'
 import { modernHints, serverInfo, settledScope } from './list.ts'
+import { canSubscribe } from './subscribe.ts'
 import { listsTasks } from './tasks.ts'
 
 const INSTRUCTIONS_MAX = 8_000
 
 /**
- * What the scope offers. Tools are always declared: they may come while the session lives. `listChanged` is promised
- * where it is kept: on the GET stream of the legacy family.
+ * What the scope offers. Tools are always declared: they may come while the session lives. `listChanged` is kept on the
+ * GET stream of the legacy family, and on the stream of subscriptions/listen.
  */
 function capabilities(scope: Scope, era: Era): Record<string, unknown> {
   const some = (name: string): boolean =>
     scope.upstreams.some(({ discovery }) => discovery === null || discovery.capabilities[name] !== undefined)
-  const list = era === 'legacy' ? { listChanged: true } : {}
+  const list = { listChanged: true }
+  const subscribe = scope.upstreams.some(canSubscribe) ? { subscribe: true } : {}
   return {
     tools: list,
     ...(some('prompts') ? { prompts: list } : {}),
-    ...(some('resources') ? { resources: list } : {}),
+    ...(some('resources') ? { resources: { ...list, ...subscribe } } : {}),
     ...(some('completions') ? { completions: {} } : {}),
     ...(some('logging') ? { logging: {} } : {}),
     ...taskCapability(scope, era),

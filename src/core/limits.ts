@@ -37,6 +37,10 @@ export const LIMITS = {
   parkedMax: 1_000, // Calls that wait for answers of their clients, per worker …
   parkedPerCaller: 10, // … and for each caller.
   parkedMs: 600_000, // How long such a call is kept.
+  // subscriptions
+  watchesMax: 20_000, // Resources that are watched, each by one session or stream.
+  watchesPerHolder: 100, // Those of one session or stream.
+  watchMs: 10_000, // Time for an upstream to take a subscription.
   // upstreams
   upstreamBodyBytes: 32 * 1024 * 1024,
   upstreamEventBytes: 32 * 1024 * 1024,

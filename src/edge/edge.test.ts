@@ -54,6 +54,8 @@ interface Rig {
   readonly cancelled: [method: string, reason: CancelReason][]
   readonly ended: string[]
   readonly faults: unknown[]
+  /** Holders and URIs. */
+  readonly watched: string[]
   /** Tokens that are known. */
   readonly tokens: Set<string>
   /** Lets the oldest call of "wait" go on. */
@@ -83,6 +85,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
   const waiters: (() => void)[] = []
   const ended: string[] = []
   const faults: unknown[] = []
+  const watched: string[] = []
   const tokens = new Set(['ada', 'bob'])
 
   const wait = (call: Call): Promise<Reply> =>
@@ -127,6 +130,11 @@ async function start(options: RigOptions = {}): Promise<Rig> {
   }
   const edge = createEdge({
     hop: createLocalHop({ worker: 0, boot: 1 }),
+    watch: async (_call, holder, uri) => {
+      if (uri === 'x://unknown') throw new GatewayError('NOT_FOUND')
+      watched.push(`${holder} ${uri}`)
+    },
+    unwatch: (holder) => watched.push(`${holder} no more`),
     authenticate: (authorization) => {
       const name = authorization?.replace('Bearer ', '') ?? ''
       if (!tokens.has(name))
@@ -167,6 +175,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
     cancelled,
     ended,
     faults,
+    watched,
     tokens,
     release: () => waiters.shift()?.(),
     waiting: () => waiters.length,
@@ -1152,4 +1161,88 @@ test('the stateless revision has no sessions: an id is ignored, and none is made
     headers: { 'MCP-Protocol-Version': '2026-07-28', 'Mcp-Method': 'other' },
   })
   assert.deepEqual([mismatch.status, codeOf(mismatch), rpcOf(mismatch).id], [400, 'HEADER_MISMATCH', 'm'])
+})
+
+describe('subscriptions of the stateless revision', () => {
+  const TAG = 'io.modelcontextprotocol/subscriptionId'
+  const listen = (rig: Rig, notifications: unknown, id: unknown = 1): Promise<OpenStream> => {
+    const { body, ...rest } = modern('subscriptions/listen', { notifications })
+    return openStream(rig, { ...rest, body: { ...(body as object), id } })
+  }
+  const count = (stream: OpenStream, wanted: number) => until(() => events(stream.text).length >= wanted)
+
+  test('what can be heard is acknowledged first, and then heard under the tag of its request alone', async () => {
+    const rig = await start()
+    const one = await listen(
+      rig,
+      { toolsListChanged: true, resourceSubscriptions: ['a://1', 'x://unknown', 'a://1'] },
+      'é',
+    )
+    const two = await listen(rig, { promptsListChanged: true, toolsListChanged: false })
+    await count(one, 1)
+    await count(two, 1)
+    const meta = (id: unknown): object => ({ _meta: { [TAG]: id } })
+    const said = (method: string, id: unknown, more: object = {}): object => ({
+      ...{ jsonrpc: '2.0', method: `notifications/${method}`, params: { ...more, ...meta(id) } },
+    })
+    const honoured = { toolsListChanged: true, resourceSubscriptions: ['a://1'] }
+    assert.deepEqual(events(one.text), [said('subscriptions/acknowledged', 'é', { notifications: honoured })])
+    const [holder] = rig.watched[0]!.split(' ')
+    assert.deepEqual(rig.watched, [`${holder} a://1`])
+    rig.edge.announce(() => ['tools', 'prompts', 'resources'])
+    rig.bus.publish('resourceUpdated', { uri: 'a://1', holders: [holder!, 'w9.9.9'] })
+    await count(one, 3)
+    await count(two, 2)
+    assert.deepEqual(events(one.text).slice(1), [
+      said('tools/list_changed', 'é'),
+      said('resources/updated', 'é', { uri: 'a://1' }),
+    ])
+    assert.deepEqual(events(two.text).slice(1), [said('prompts/list_changed', 1)])
+    assert.deepEqual([rig.edge.stats().inFlight, rig.edge.stats().streams], [0, 2])
+    one.close()
+    await until(() => rig.watched.includes(`${holder} no more`))
+  })
+
+  test('a drain ends it with the answer to its request', async () => {
+    const rig = await start()
+    const stream = await listen(rig, { toolsListChanged: true }, 7)
+    await count(stream, 1)
+    rig.edge.drain()
+    await until(() => stream.isOver)
+    assert.deepEqual(events(stream.text).at(-1), {
+      ...{ jsonrpc: '2.0', id: 7 },
+      result: { resultType: 'complete', _meta: { [TAG]: 7 } },
+    })
+  })
+
+  test('what cannot be a filter, a client that takes no stream, and one stream too many are refused', async () => {
+    const rig = await start({ limits: { maxStreams: 1 } })
+    for (const notifications of [undefined, null, [], { resourceSubscriptions: 'a' }, { resourceSubscriptions: [7] }])
+      assert.equal(codeOf(await ask(rig, modern('subscriptions/listen', { notifications }))), 'INVALID_PARAMS')
+    const silent = modern('subscriptions/listen', { notifications: {} }, { Accept: 'application/json' })
+    assert.equal(codeOf(await ask(rig, silent)), 'NOT_ACCEPTABLE')
+    await listen(rig, {})
+    assert.equal(codeOf(await ask(rig, modern('subscriptions/listen', { notifications: {} }))), 'OVERLOADED')
+  })
+
+  test('of one stream only watchesPerHolder resources are watched', async () => {
+    const rig = await start({ limits: { watchesPerHolder: 2 } })
+    await count(await listen(rig, { resourceSubscriptions: ['a', 'b', 'c'] }), 1)
+    assert.equal(rig.watched.length, 2)
+  })
+})
+
+test('the GET stream of a session hears of the resources that the session watches', async () => {
+  const rig = await start()
+  const session = await begin(rig)
+  const stream = await openStream(rig, { headers: { ...session, Accept: 'text/event-stream' } })
+  await ask(rig, { headers: session, body: tool('echo') })
+  const holders = [`s${rig.seen.at(-1)!.session!.key}`]
+  for (const uri of ['a://1', 'a://1', 'a://2']) rig.bus.publish('resourceUpdated', { uri, holders })
+  await until(() => events(stream.text).length === 2)
+  assert.deepEqual(
+    (events(stream.text) as { params: object }[]).map(({ params }) => params),
+    [{ uri: 'a://1' }, { uri: 'a://2' }],
+  )
+  stream.close()
 })

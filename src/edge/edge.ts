@@ -37,6 +37,9 @@ export interface EdgeDeps {
   readonly sealer: Sealer
   readonly hop: Hop
   readonly bus: Bus
+  /** A stream named `holder` hears of changes of this resource from now on. Errors: any GatewayError. */
+  readonly watch: (call: Call, holder: string, uri: string) => Promise<void>
+  readonly unwatch: (holder: string) => void
   /** Makes the end of a session last and known to all workers. Errors: RATE_LIMITED, TOO_MANY, STORE_UNAVAILABLE. */
   readonly endSession: (session: string, callerId: string, expiresMs: number) => Promise<void>
   /** Every path that is not an endpoint of ours, unknown ones too; authenticates by itself. */
@@ -91,7 +94,16 @@ export function createEdge(deps: EdgeDeps): Edge {
   const questions = new Questions(deps)
   // A call that waits for its client is bounded by `parkedMax`, and must not take the place of one that works.
   const asking: Asking = { questions, onWaiting: (isWaiting) => (isWaiting ? gate.leave() : gate.widen(1)) }
-  const parts: EdgeParts = { limits, log, bus, gate, calls, sessions, listeners, questions, asking }
+  const { worker, boot } = deps.hop.here
+  let streams = 0
+  const newHolder = (): string => {
+    streams += 1
+    return `w${worker}.${boot}.${streams}`
+  }
+  const { watch, unwatch } = deps
+  const parts: EdgeParts = {
+    ...{ limits, log, bus, gate, calls, sessions, listeners, questions, asking, newHolder, watch, unwatch },
+  }
   let isDraining = false
 
   const timer = setInterval(
@@ -106,6 +118,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     bus.subscribe('cancel', ({ session, id }) => {
       calls.cancel(session, Buffer.from(id))
     }),
+    bus.subscribe('resourceUpdated', ({ holders, uri }) => listeners.updated(holders, uri)),
     // A moment later: the authenticator hears the same news and forgets its callers first.
     bus.subscribe('callersChanged', () => {
       setImmediate(() => void listeners.check())

@@ -42,7 +42,7 @@ function start(caller: Caller = CALLER): {
   clock: ReturnType<typeof createFakeClock>
 } {
   const clock = createFakeClock()
-  const listeners = new Listeners({ clock, limits: LIMITS, authenticate: () => caller })
+  const listeners = new Listeners({ clock, limits: LIMITS, unwatch: () => {}, authenticate: () => caller })
   const stream = new FakeStream()
   const exchange: Pick<Exchange, 'stream' | 'onAbort' | 'headers'> = {
     headers: {},

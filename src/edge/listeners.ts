@@ -1,18 +1,21 @@
-// The GET streams of sessions (older revisions): what the server says unasked, today that lists have changed.
+// The streams on which clients hear what nobody asked for: that lists or resources have changed. Those of sessions (GET,
+// older revisions) and of subscriptions/listen (2026-07-28), which hear only what they named, under their tag.
 // One stream per session and worker; a second one takes the place of the first. A client that lost its network cannot
 // close its old stream, and refusing the new one would leave it deaf until TCP gives up.
-// A slow reader costs three bits: what is to be said is kept as flags, not as bytes, until its socket has drained.
+// A slow reader costs three bits and the URIs of what has changed: what is to be said is kept as flags, not as bytes, until
+// its socket has drained.
 // Absent on purpose: event ids and resumption (a client that reconnects lists anew), and requests to the client.
 
-import type { Session } from '../core/call.ts'
+import type { Call, Session } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Caller } from '../core/policy.ts'
 import type { Clock } from '../core/time.ts'
 import type { EventStream, Exchange } from '../http/exchange.ts'
-import { encodeNotification } from '../mcp/jsonrpc.ts'
+import { encodeNotification, encodeResult } from '../mcp/jsonrpc.ts'
 import { SSE_COMMENT, sseEvent } from '../mcp/sse.ts'
 import { overloaded } from './gate.ts'
+import { sessionHolder } from './session.ts'
 
 export type ListKind = 'tools' | 'prompts' | 'resources'
 
@@ -20,30 +23,60 @@ export interface ListenersDeps {
   readonly clock: Clock
   readonly limits: Pick<Limits, 'maxStreams' | 'sliceMs'>
   readonly authenticate: (authorization: string | undefined, exchange: Exchange) => Caller | Promise<Caller>
+  /** Ends what a stream watches. */
+  readonly unwatch: (holder: string) => void
+}
+
+/** What a subscription hears. */
+export interface Wanted {
+  readonly holder: string
+  readonly kinds: readonly ListKind[]
+  readonly uris: readonly string[]
 }
 
 interface Listener {
-  readonly session: Session
+  /** Unique in this worker. */
+  readonly key: string
+  /** By which it watches resources. */
+  readonly holder: string
+  readonly scope: string
+  readonly callerId: string
+  readonly expiresMs: number
+  /** Bits of NOTICES that it wants. */
+  readonly wants: number
+  /** Of subscriptions/listen: its request's id, raw JSON text, by which all that it hears is tagged. */
+  readonly tag: string | null
   readonly exchange: Exchange
   readonly stream: EventStream
   caller: Caller
   /** Bits of NOTICES that wait to be sent. */
   pending: number
+  /** Resources that have changed and are still to be told of: never more than it watches. */
+  readonly updated: Set<string>
   quietTicks: number
   isSlow: boolean
 }
 
 const KINDS: readonly ListKind[] = ['tools', 'prompts', 'resources']
-const NOTICES = KINDS.map((kind) =>
-  Buffer.concat(sseEvent([encodeNotification(`notifications/${kind}/list_changed`, null)])),
-)
+const ALL_KINDS = (1 << KINDS.length) - 1
+const TAG = 'io.modelcontextprotocol/subscriptionId'
+
+/** One event; `members` is JSON text of members of `params`, '' for none. */
+function notice(method: string, members: string, tag: string | null): Buffer {
+  const meta = tag === null ? '' : `"_meta":{"${TAG}":${tag}}`
+  const text = [members, meta].filter((part) => part !== '').join(',')
+  return Buffer.concat(sseEvent([encodeNotification(method, text === '' ? null : Buffer.from(`{${text}}`))]))
+}
+
+const NOTICES = KINDS.map((kind) => notice(`notifications/${kind}/list_changed`, '', null))
 const OPEN = Buffer.from(': open\n\n')
 /** A socket that took nothing for this many keep-alive times has no reader any more. */
 const SLOW_TIMES_MAX = 4
 
 export class Listeners {
   readonly #deps: ListenersDeps
-  readonly #bySession = new Map<string, Listener>()
+  readonly #byKey = new Map<string, Listener>()
+  readonly #byHolder = new Map<string, Listener>()
   readonly #due = new Set<Listener>()
   #isFlushing = false
   #isChecking = false
@@ -54,52 +87,92 @@ export class Listeners {
   }
 
   get size(): number {
-    return this.#bySession.size
+    return this.#byKey.size
   }
 
   /** Errors: OVERLOADED. */
   open(session: Session, caller: Caller, exchange: Exchange): void {
-    const before = this.#bySession.get(session.key)
-    if (before === undefined && this.#bySession.size >= this.#deps.limits.maxStreams) {
+    const before = this.#byKey.get(session.key)
+    if (before === undefined) this.#needRoom()
+    else this.#end(before)
+    const { key, scope, callerId, expiresMs } = session
+    const about = { key, scope, callerId, expiresMs, holder: sessionHolder(key), wants: ALL_KINDS, tag: null }
+    this.#write(this.#add({ ...about, caller, exchange }), OPEN)
+  }
+
+  /**
+   * Answers subscriptions/listen; `uris` are watched already by this holder. The stream begins with what is honoured.
+   * Errors: OVERLOADED.
+   */
+  subscribe(call: Call, id: Buffer, exchange: Exchange, wanted: Wanted): void {
+    this.#needRoom()
+    const tag = id.toString('utf8')
+    let wants = 0
+    for (const kind of wanted.kinds) wants |= 1 << KINDS.indexOf(kind)
+    const { holder, kinds, uris } = wanted
+    const about = { key: holder, holder, scope: call.scope, callerId: call.caller.id, wants, tag }
+    const listener = this.#add({ ...about, expiresMs: Number.POSITIVE_INFINITY, caller: call.caller, exchange })
+    const lists = kinds.map((kind) => `"${kind}ListChanged":true`)
+    const resources = uris.length === 0 ? [] : [`"resourceSubscriptions":${JSON.stringify(uris)}`]
+    const members = `"notifications":{${[...lists, ...resources].join(',')}}`
+    this.#write(listener, notice('notifications/subscriptions/acknowledged', members, tag))
+  }
+
+  #needRoom(): void {
+    if (this.#byKey.size >= this.#deps.limits.maxStreams) {
       throw overloaded(`${this.#deps.limits.maxStreams} streams are open`)
     }
-    if (before !== undefined) this.#end(before)
-    const stream = exchange.stream(200, [])
-    const listener: Listener = { session, exchange, stream, caller, pending: 0, quietTicks: 0, isSlow: false }
-    this.#bySession.set(session.key, listener)
-    exchange.onAbort(() => this.#forget(listener))
+  }
+
+  #add(about: Omit<Listener, 'stream' | 'pending' | 'updated' | 'quietTicks' | 'isSlow'>): Listener {
+    const stream = about.exchange.stream(200, [])
+    const listener: Listener = { ...about, stream, pending: 0, updated: new Set(), quietTicks: 0, isSlow: false }
+    this.#byKey.set(listener.key, listener)
+    this.#byHolder.set(listener.holder, listener)
+    about.exchange.onAbort(() => this.#forget(listener))
     stream.onDrain = () => {
       listener.isSlow = false
-      if (listener.pending === 0) return
+      if (listener.pending === 0 && listener.updated.size === 0) return
       this.#due.add(listener)
       this.#flushSoon()
     }
-    this.#write(listener, OPEN)
+    return listener
+  }
+
+  /** A resource has changed that these watch. */
+  updated(holders: readonly string[], uri: string): void {
+    for (const holder of holders) {
+      const listener = this.#byHolder.get(holder)
+      if (listener === undefined) continue
+      listener.updated.add(uri)
+      this.#due.add(listener)
+    }
+    this.#flushSoon()
   }
 
   /** The session has ended. */
   end(key: string): void {
-    const listener = this.#bySession.get(key)
+    const listener = this.#byKey.get(key)
     if (listener !== undefined) this.#end(listener)
   }
 
   endAll(): void {
-    for (const listener of this.#bySession.values()) this.#end(listener)
+    for (const listener of this.#byKey.values()) this.#end(listener)
   }
 
   /** Lists have changed: `kindsOf` says which ones of an endpoint, and is asked once for each endpoint that has listeners. */
   announce(kindsOf: (scope: string) => readonly ListKind[]): void {
     const bitsOf = new Map<string, number>()
-    for (const listener of this.#bySession.values()) {
-      const { scope } = listener.session
+    for (const listener of this.#byKey.values()) {
+      const { scope } = listener
       let bits = bitsOf.get(scope)
       if (bits === undefined) {
         bits = 0
         for (const kind of kindsOf(scope)) bits |= 1 << KINDS.indexOf(kind)
         bitsOf.set(scope, bits)
       }
-      if (bits === 0) continue
-      listener.pending |= bits
+      if ((bits & listener.wants) === 0) continue
+      listener.pending |= bits & listener.wants
       this.#due.add(listener)
     }
     this.#flushSoon()
@@ -107,9 +180,9 @@ export class Listeners {
 
   tick(quietTicksMax: number): void {
     const nowMs = this.#deps.clock.now()
-    for (const listener of this.#bySession.values()) {
-      const { caller, session, stream } = listener
-      if (session.expiresMs <= nowMs || (caller.expiresMs !== null && caller.expiresMs <= nowMs)) {
+    for (const listener of this.#byKey.values()) {
+      const { caller, expiresMs, stream } = listener
+      if (expiresMs <= nowMs || (caller.expiresMs !== null && caller.expiresMs <= nowMs)) {
         this.#end(listener)
         continue
       }
@@ -129,7 +202,7 @@ export class Listeners {
     while (this.#mustCheckAgain) {
       this.#mustCheckAgain = false
       let untilMs = performance.now() + this.#deps.limits.sliceMs
-      for (const listener of [...this.#bySession.values()]) {
+      for (const listener of [...this.#byKey.values()]) {
         if (performance.now() > untilMs) {
           await new Promise(setImmediate)
           untilMs = performance.now() + this.#deps.limits.sliceMs
@@ -142,9 +215,9 @@ export class Listeners {
 
   async #mayListen(listener: Listener): Promise<boolean> {
     try {
-      const { exchange, session } = listener
+      const { exchange, callerId } = listener
       listener.caller = await this.#deps.authenticate(exchange.headers.authorization, exchange)
-      return listener.caller.id === session.callerId
+      return listener.caller.id === callerId
     } catch (error) {
       // While nothing can be said of a token its stream goes on, as its calls do.
       return error instanceof GatewayError && error.code !== 'UNAUTHENTICATED'
@@ -164,9 +237,16 @@ export class Listeners {
     for (const listener of this.#due) {
       this.#due.delete(listener)
       if (listener.isSlow) continue
-      const { pending } = listener
+      const { pending, tag, updated } = listener
+      const uris = [...updated]
       listener.pending = 0
-      this.#write(listener, Buffer.concat(NOTICES.filter((_, at) => (pending & (1 << at)) !== 0)))
+      updated.clear()
+      const parts = NOTICES.flatMap((plain, at) => {
+        if ((pending & (1 << at)) === 0) return []
+        return [tag === null ? plain : notice(`notifications/${KINDS[at]}/list_changed`, '', tag)]
+      })
+      for (const uri of uris) parts.push(notice('notifications/resources/updated', `"uri":${JSON.stringify(uri)}`, tag))
+      if (parts.length > 0) this.#write(listener, Buffer.concat(parts))
       if (performance.now() > untilMs) break
     }
     this.#flushSoon()
@@ -179,12 +259,21 @@ export class Listeners {
 
   #end(listener: Listener): void {
     this.#forget(listener)
-    listener.stream.end()
+    const { tag, stream } = listener
+    // The graceful end of a subscription is the answer to its request.
+    if (tag !== null) {
+      const result = Buffer.from(`{"resultType":"complete","_meta":{"${TAG}":${tag}}}`)
+      stream.write(Buffer.concat(sseEvent(encodeResult(Buffer.from(tag), result))))
+    }
+    stream.end()
   }
 
   #forget(listener: Listener): void {
-    const { key } = listener.session
-    if (this.#bySession.get(key) === listener) this.#bySession.delete(key)
+    const { key, holder, tag } = listener
+    if (this.#byKey.get(key) === listener) this.#byKey.delete(key)
+    if (this.#byHolder.get(holder) === listener) this.#byHolder.delete(holder)
     this.#due.delete(listener)
+    // A session watches on without a stream; a subscription is its stream.
+    if (tag !== null) this.#deps.unwatch(holder)
   }
 }

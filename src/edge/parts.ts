@@ -1,5 +1,6 @@
 // What the files of the edge share while a request is served: made once by edge.ts.
 
+import type { Call } from '../core/call.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Calls } from './calls.ts'
@@ -19,4 +20,8 @@ export interface EdgeParts {
   readonly listeners: Listeners
   readonly asking: Asking
   readonly questions: Questions
+  /** A name by which a stream of this worker watches resources. */
+  readonly newHolder: () => string
+  readonly watch: (call: Call, holder: string, uri: string) => Promise<void>
+  readonly unwatch: (holder: string) => void
 }

@@ -14,6 +14,7 @@ import type { Sealer } from '../mcp/seal.ts'
 import type { Bus } from '../ports/bus.ts'
 
 export type { Bus } from '../ports/bus.ts'
+export { sessionHolder } from '../ports/control.ts'
 
 export interface SessionsDeps {
   readonly sealer: Sealer

@@ -24,6 +24,7 @@ import type { EdgeParts } from './parts.ts'
 import { PostedCall } from './posted-call.ts'
 import { JSON_HEADERS, NO_HEADERS, replyRefusal, SSE_HEADERS, toGatewayError } from './reply.ts'
 import { newRequestId } from './request-id.ts'
+import { subscribe } from './subscriptions.ts'
 
 const BATCH_REVISION = '2025-03-26'
 
@@ -75,6 +76,7 @@ async function postModern(posted: Posted, message: Message, classified: Classifi
     accepted: posted.accepted,
     bufferBytesMax: edge.limits.streamBufferBytes,
   })
+  if (message.method === 'subscriptions/listen') return subscribe(edge, exchange, call)
   exchange.onAbort(() => call.cancel.cancel('disconnect'))
   const { status, headers, parts } = await edge.calls.handle(call)
   call.answer(status, headers, parts)

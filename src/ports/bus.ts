@@ -18,8 +18,8 @@ export interface BusEvents {
   callersChanged: { readonly hashes: readonly string[] | null }
   /** notifications/cancelled of a legacy session that did not find its call in this worker. `id` is raw JSON text. */
   cancel: { readonly session: string; readonly id: string }
-  /** A resource changed upstream, as a link of this owner heard ('' is everyone's). */
-  resourceUpdated: { readonly upstreamId: string; readonly owner: string; readonly uri: string }
+  /** A resource changed upstream: those who watch it by these names (ports/control) are told. */
+  resourceUpdated: { readonly uri: string; readonly holders: readonly string[] }
   /** A client says that its roots have changed. */
   rootsChanged: { readonly session: string }
   /** An upstream asks on a link of its client's, without naming a call. Whoever has such a client takes the question. */

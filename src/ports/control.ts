@@ -37,6 +37,9 @@ export interface LinkTicket {
   readonly logging: boolean
 }
 
+/** By what name a session watches resources, whichever worker has its stream. */
+export const sessionHolder = (session: string): string => `s${session}`
+
 export interface Control {
   /** The caller of an API token by the token's SHA-256 (hex); null when there is no such token or it has expired. */
   caller(tokenHash: string): Promise<Caller | null>
@@ -46,6 +49,13 @@ export interface Control {
   staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void
   /** Ends a session: tombstone, then its links. Errors: RATE_LIMITED, TOO_MANY. */
   endSession(session: string, callerId: string, expiresMs: number): Promise<void>
+  /**
+   * Somebody wants to know of changes of a resource: a session or a stream, by a name of its own. A name that begins with
+   * `w` ends with its worker. Errors: TOO_MANY, and what the upstream says to it.
+   */
+  watch(holder: string, key: LinkKey, uri: string, on: boolean): Promise<void>
+  /** All that it watches. */
+  unwatch(holder: string): void
   /** This worker can put that question to a client: true for the first one that says so, which then answers it. */
   takeQuestion(id: number): Promise<boolean>
   answerQuestion(id: number, reply: Reply): void

@@ -3,7 +3,7 @@
 // Absent on purpose: calls of clients (send.ts), spawning (children.ts), lists and state (control/discover.ts).
 
 import { ASKS, NO_ASKS } from '../core/asks.ts'
-import type { Reply } from '../core/call.ts'
+import type { Params, Reply } from '../core/call.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { Era, Revision, Secret, StdioTransport, UpstreamRow } from '../core/model.ts'
 import { encodeNotification } from '../mcp/jsonrpc.ts'
@@ -64,6 +64,14 @@ export interface Broker {
   staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void
   /** `probe`: the era is found out anew. Errors: as openLink. */
   shared(upstreamId: string, probe: boolean): Promise<SharedLink>
+  /** Asks the server of this link to tell of changes of a resource, or no longer. Errors: as openLink, UPSTREAM_REFUSED. */
+  subscribe(key: LinkKey, uri: string, on: boolean): Promise<void>
+  /** A link is gone, and with it what was subscribed on it. */
+  onLost: ((key: LinkKey) => void) | null
+  /** A server says that a resource has changed. */
+  onUpdated: ((key: LinkKey, uri: string) => void) | null
+  /** Keeps a stream of a newer server open that tells of these resources; `uris` is asked each time it is opened. */
+  hearOf(upstreamId: string, uris: () => readonly string[]): Ear
   /** A worker can put this question to a client: true for the first one that says so, who has to answer it. */
   takeQuestion(id: number): boolean
   answerQuestion(id: number, reply: Reply): void
@@ -134,6 +142,8 @@ function unavailable(name: string, what: string, options = {}): GatewayError {
 class BrokerOf implements Broker {
   onDoubt: Broker['onDoubt'] = null
   onNews: Broker['onNews'] = null
+  onLost: Broker['onLost'] = null
+  onUpdated: Broker['onUpdated'] = null
   readonly #deps: BrokerDeps
   readonly #ids = new Ids(BROKER_CLASS)
   readonly #behind = new Map<string, Behind>()
@@ -190,6 +200,36 @@ class BrokerOf implements Broker {
       ask: (method, params, callMs) => this.#ask(opened, method, params, callMs),
       listen: (kinds, handlers) => this.#listen(opened, kinds, handlers),
     }
+  }
+
+  async subscribe(key: LinkKey, uri: string, on: boolean): Promise<void> {
+    const opened = await this.#link(key)
+    this.#hear(opened, true)
+    const params = Buffer.from(JSON.stringify({ uri }))
+    const method = on ? 'resources/subscribe' : 'resources/unsubscribe'
+    const reply = await this.#ask(opened, method, params, this.#deps.limits.watchMs)
+    if ('error' in reply)
+      throw named(opened.behind.row.slug, new GatewayError('UPSTREAM_REFUSED', `it refused ${method}`))
+  }
+
+  hearOf(upstreamId: string, uris: () => readonly string[]): Ear {
+    const key = { upstreamId, owner: '', asks: NO_ASKS }
+    return createEar(this.#deps, (handlers) => {
+      let listening: Listening | null = null
+      let isClosed = false
+      this.#link(key).then(
+        (opened) => {
+          if (!isClosed) listening = this.#listen(opened, [], { ...handlers, onNews: () => {} }, uris())
+        },
+        (error: Error) => handlers.onEnd(true, error.message),
+      )
+      return {
+        close: () => {
+          isClosed = true
+          listening?.close()
+        },
+      }
+    })
   }
 
   takeQuestion(id: number): boolean {
@@ -416,7 +456,7 @@ class BrokerOf implements Broker {
         onNotification: (method, params) => {
           const kind = newsKind(method)
           if (kind !== null) this.onNews?.(row.id, kind)
-          else if (method === 'notifications/cancelled') this.#inquiries.withdraw(at, params)
+          else this.#onSaid(key, at, method, params)
         },
         onRequest: (method, id, params) => {
           if (peer.wire.era === 'legacy')
@@ -535,12 +575,16 @@ class BrokerOf implements Broker {
     }
   }
 
-  #listen(opened: Opened, kinds: readonly NewsKind[], handlers: ListenHandlers): Listening {
+  #listen(opened: Opened, kinds: readonly NewsKind[], given: ListenHandlers, uris: readonly string[] = []): Listening {
     const { stdio, behind } = opened
+    const at = mapKey(opened.key)
+    const onNotification: ListenHandlers['onNotification'] = (method, params) =>
+      this.#onSaid(opened.key, at, method, params)
+    const handlers: ListenHandlers = { ...given, onNotification }
     if (stdio === null) {
       const pool = behind.pool!
       const target = opened.target ?? pool.pick(null) ?? pool.targets[0]!
-      return listenHttp(opened.peer ?? this.#peer(behind, pool, target, opened.wire, null), kinds, handlers)
+      return listenHttp(opened.peer ?? this.#peer(behind, pool, target, opened.wire, null), kinds, handlers, uris)
     }
     handlers.onOpen()
     let isOver = false
@@ -550,7 +594,7 @@ class BrokerOf implements Broker {
       handlers.onEnd(isOffered, why)
     }
     if (opened.wire.era === 'modern') {
-      stdio.ask(listenAsk(kinds)).then(
+      stdio.ask(listenAsk(kinds, uris)).then(
         (reply) => end('result' in reply, 'the server ended the subscription'),
         (error: Error) => end(true, error.message),
       )
@@ -567,20 +611,27 @@ class BrokerOf implements Broker {
   // --- what servers ask without naming a call --------------------------------------------------------------------------
 
   /** Opens the stream of a session whose client can be asked; a server that has none asks on the streams of its calls. */
-  #hear(opened: Opened): void {
+  #hear(opened: Opened, isWanted = opened.key.asks !== NO_ASKS): void {
     const { key, peer, wire } = opened
-    if (peer === null || key.asks === NO_ASKS || wire.era === 'modern') return
+    // The shared link of an upstream has the stream of its news (control/discover.ts): a session has one stream.
+    if (peer === null || !isWanted || wire.era === 'modern' || opened.ear !== null || key.owner === '') return
     const link: AskingLink = { at: mapKey(key), key, send: (message) => post(peer, message) }
     opened.ear = createEar(this.#deps, (handlers) =>
       listenHttp(peer, [], {
         ...handlers,
         onRequest: (method, id, params) => this.#inquiries.take(link, method, id, params),
-        onNotification: (method, params) => {
-          if (method === 'notifications/cancelled') this.#inquiries.withdraw(link.at, params)
-        },
+        onNotification: (method, params) => this.#onSaid(key, link.at, method, params),
         onNews: (kind) => this.onNews?.(key.upstreamId, kind),
       }),
     )
+  }
+
+  #onSaid(key: LinkKey, at: string, method: string, params: Params): void {
+    if (method === 'notifications/cancelled') this.#inquiries.withdraw(at, params)
+    else if (method === 'notifications/resources/updated') {
+      const uri = params.value('uri')
+      if (typeof uri === 'string') this.onUpdated?.(key, uri)
+    }
   }
 
   #tellRoots(session: string): void {
@@ -600,6 +651,7 @@ class BrokerOf implements Broker {
     if (this.#opened.get(at) !== opened) return
     this.#opened.delete(at)
     opened.ear?.close()
+    this.onLost?.(opened.key)
     this.#inquiries.endLink(at)
     if (opened.target !== null) opened.target.sessions -= 1
     const ofOwner = this.#byOwner.get(opened.key.owner)

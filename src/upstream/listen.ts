@@ -50,8 +50,9 @@ export function newsKind(method: string): NewsKind | null {
 const FOR_EVER_MS = 2 ** 31 - 1
 
 /** The one request that stays open on a modern server. */
-export function listenAsk(kinds: readonly NewsKind[]): Ask {
-  const notifications = Object.fromEntries(kinds.map((kind) => [`${kind}ListChanged`, true]))
+export function listenAsk(kinds: readonly NewsKind[], uris: readonly string[] = []): Ask {
+  const notifications: Record<string, unknown> = Object.fromEntries(kinds.map((kind) => [`${kind}ListChanged`, true]))
+  if (uris.length > 0) notifications.resourceSubscriptions = uris
   return {
     method: 'subscriptions/listen',
     params: Buffer.from(JSON.stringify({ notifications })),
@@ -64,9 +65,14 @@ export function listenAsk(kinds: readonly NewsKind[]): Ask {
 }
 
 /** Opens the stream of a server that is spoken to over HTTP. */
-export function listenHttp(peer: HttpPeer, kinds: readonly NewsKind[], handlers: ListenHandlers): Listening {
+export function listenHttp(
+  peer: HttpPeer,
+  kinds: readonly NewsKind[],
+  handlers: ListenHandlers,
+  uris: readonly string[] = [],
+): Listening {
   const stream = new HttpListening(peer, handlers)
-  stream.start(kinds)
+  stream.start(kinds, uris)
   return stream
 }
 
@@ -89,11 +95,11 @@ class HttpListening implements LinkHandler, Listening {
     this.#pace = new Pace(upstreamLinesBurst, upstreamLinesPerSecond, performance.now())
   }
 
-  start(kinds: readonly NewsKind[]): void {
+  start(kinds: readonly NewsKind[], uris: readonly string[]): void {
     const peer = this.#peer
     const headMs = peer.limits.probeMs
     if (peer.wire.era === 'modern') {
-      const ask = listenAsk(kinds)
+      const ask = listenAsk(kinds, uris)
       const body = encodeAsk(this.#id, ask, peer.wire)
       this.#begin(
         peer.link.request({ method: 'POST', path: peer.path, headers: headersOf(peer, ask), body, headMs }, this),

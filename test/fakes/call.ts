@@ -73,6 +73,7 @@ export async function makeGateway(
     pages: createPageCache(LIMITS.listCacheBytes),
     sealer,
     parks: new Parks({ sealer, hop, clock: { now: () => Date.now() }, limits: LIMITS }),
+    watch: async () => {},
     open: false,
     version: '0.0.0',
   }

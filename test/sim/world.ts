@@ -153,8 +153,9 @@ export class World implements Town {
         bus.publish('sessionEnded', { session, expiresMs })
       },
       reportUpstream: () => {},
-      watch: () => {},
-    } as Control
+      watch: async () => {},
+      unwatch: () => {},
+    }
     const relay = createHopRelay()
     const users = new Map<string, Caller>()
     this.ready = feed.start().then(() => holder.ready())
