@@ -1,6 +1,6 @@
 // Runs the official suite against the fixture directly and through the gateway, cell by cell, and compares scenario by
 // scenario. A cell is one requirement set and one form of the fixture; each is run with `--open` and, through a proxy
-// that adds the token, with authentication on. Absent on purpose: cells of different eras on both sides.
+// that adds the token, with authentication on. In cells of different eras the gateway translates.
 
 import { join } from 'node:path'
 import { startGateway } from '../e2e/gateway.ts'
@@ -22,6 +22,9 @@ export const CELLS: readonly Cell[] = [
   { revision: '2025-11-25', upstream: 'dual' },
   { revision: '2026-07-28', upstream: 'modern' },
   { revision: '2026-07-28', upstream: 'dual' },
+  // The other era behind: the same server, which speaks both, is asked directly.
+  { revision: '2025-11-25', upstream: 'modern' },
+  { revision: '2026-07-28', upstream: 'legacy' },
 ]
 
 export type Verdict = 'same' | 'lost' | 'expected' | 'stale' | 'fails directly' | 'not scored'
@@ -42,6 +45,10 @@ export interface Comparison {
   readonly faults: readonly string[]
 }
 
+/** The suite and the server speak different eras. */
+export const isCross = ({ revision, upstream }: Cell): boolean =>
+  upstream === (revision === '2025-11-25' ? 'modern' : 'legacy')
+
 const FIXTURE = join(import.meta.dirname, 'fixture.ts')
 const slugOf = (era: FixtureEra): string => (era === 'dual' ? 'conformance' : `conformance-${era}`)
 
@@ -58,7 +65,7 @@ export async function compare(progress: (line: string) => void = () => {}): Prom
     for (const cell of CELLS) {
       progress(`${cell.revision}, ${cell.upstream} upstream`)
       const path = `/servers/${slugOf(cell.upstream)}/mcp`
-      const direct = await runSuite(urls[cell.upstream], cell.revision)
+      const direct = await runSuite(urls[isCross(cell) ? 'dual' : cell.upstream], cell.revision)
       const [throughOpen, throughToken] = await Promise.all([
         runSuite(`${open.url}${path}`, cell.revision),
         runSuite(`${proxy.origin}${path}`, cell.revision),
