@@ -165,8 +165,7 @@ test('whose link it is', () => {
     [stateful(), { session: SESSION, client: plain }, CALLER.id, 0],
     [stateful(), { session: SESSION, client: asking }, 'session-1', asks],
     [stateful('auto'), { session: SESSION, client: asking }, 'session-1', asks],
-    // Without a session only a call that can be parked can be asked.
-    [stateful(), { client: asking }, CALLER.id, 0],
+    [stateful(), { client: asking }, CALLER.id, asks],
     [stateful(), { client: asking, ask }, CALLER.id, asks],
     [stateful('caller'), { session: SESSION, client: asking }, CALLER.id, asks],
     [stateful('session'), { session: SESSION, client: plain }, 'session-1', 0],

@@ -78,8 +78,8 @@ export function ownerOf(view: UpstreamView, call: Call): LinkOwner {
   // A modern child is told with each request what it may ask.
   const asks =
     view.discovery?.era === 'modern' ? NO_ASKS : asksIn(view.discovery?.revision ?? '2025-11-25', client.asks)
-  // Without a session a client is asked only where its call can be parked.
-  if (session === null) return { owner: caller.id, asks: call.ask === null ? NO_ASKS : asks }
+  // By what the client has declared, whether or not this very call can be asked: it finds its state again in all of them.
+  if (session === null) return { owner: caller.id, asks }
   const isChosen = view.spec.isolation !== undefined && view.spec.isolation !== 'auto'
   // What a server may ask the client is declared when a session is opened: clients that can answer get one of their own.
   const isOwn = view.isolation === 'session' || (!isChosen && client.asks !== NO_ASKS)
