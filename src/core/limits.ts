@@ -33,6 +33,7 @@ export const LIMITS = {
   questionBytes: 1024 * 1024, // Largest question of an upstream.
   questionsPerCall: 16, // Questions of one call that wait for an answer.
   questionRounds: 8, // How often one call of an older client may be asked by a newer server.
+  earMs: 2_000, // How long a link on which questions may come waits for the stream that brings them, before it is used.
   questionClaimMs: 250, // How long an upstream's question without a call waits for a worker that can put it.
   parkedMax: 1_000, // Calls that wait for answers of their clients, per worker …
   parkedPerCaller: 10, // … and for each caller.

@@ -9,6 +9,7 @@ import { until } from '../../test/fakes/processes.ts'
 import { createRawUpstream, http, json, type RawUpstream, type Respond, result } from '../../test/fakes/raw-upstream.ts'
 import { upstreamRow } from '../../test/fakes/registry.ts'
 import { createScripted, refusal, type Scripted } from '../../test/fakes/scripted-mcp.ts'
+import { ASKS } from '../core/asks.ts'
 import type { Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import { LIMITS, type Limits } from '../core/limits.ts'
@@ -711,4 +712,35 @@ test('an upstream without privilege gets no link to a private address', async (t
   const upstream = await serve(t, () => assert.fail('it was asked'))
   const { broker } = setUp(t, httpRow([upstream.url], null, { privileged: false }))
   assert.equal((await failure(broker.openLink(shared))).code, 'ADDRESS_REFUSED')
+})
+
+const asking = { upstreamId: 'id-up', owner: 'ada', asks: ASKS.elicitationForm }
+
+test('a link on which questions may come is not used before the stream that brings them is open', async (t) => {
+  let isOpen = false
+  const scripted = createScripted({ sessions: true, offersStream: true })
+  const upstream = await serve(t, (request, socket, ...rest) => {
+    if (request.method !== 'GET') return scripted.respond(request, socket, ...rest)
+    setTimeout(() => {
+      isOpen = true
+      socket.write(String(scripted.respond(request, socket, ...rest)))
+    }, 50)
+    return undefined
+  })
+  const { broker } = setUp(t, httpRow([upstream.url]))
+  await broker.openLink(asking)
+  assert.ok(isOpen)
+  const hello = upstream.requests.find(({ message }) => message.method === 'initialize')
+  assert.deepEqual((hello?.message.params as { capabilities: object }).capabilities, { elicitation: { form: {} } })
+})
+
+test('a server without such a stream, or one that never says so, costs a link little', async (t) => {
+  for (const onGet of [() => http(405, {}), () => undefined]) {
+    const scripted = createScripted({ sessions: true })
+    const upstream = await serve(t, (request, ...rest) =>
+      request.method === 'GET' ? onGet() : scripted.respond(request, ...rest),
+    )
+    const { broker } = setUp(t, httpRow([upstream.url]), { earMs: 30 })
+    assert.equal((await broker.openLink(asking)).era, 'legacy')
+  }
 })

@@ -205,6 +205,7 @@ class BrokerOf implements Broker {
   async subscribe(key: LinkKey, uri: string, on: boolean): Promise<void> {
     const opened = await this.#link(key)
     this.#hear(opened, true)
+    await opened.ear?.ready
     const params = Buffer.from(JSON.stringify({ uri }))
     const method = on ? 'resources/subscribe' : 'resources/unsubscribe'
     const reply = await this.#ask(opened, method, params, this.#deps.limits.watchMs)
@@ -314,6 +315,8 @@ class BrokerOf implements Broker {
     else behind.isModernOnly = opened.greeting.era === 'modern'
     this.#keep(at, opened)
     this.#hear(opened)
+    // What a server asks on a stream that is not there yet is lost, and its call would wait for nothing.
+    if (opened.ear !== null) await opened.ear.ready
     return opened
   }
 

@@ -25,7 +25,7 @@ function setUp(limits: Partial<Limits> = {}, refuses: (uri: string) => boolean =
     },
     hearOf: (upstreamId, uris) => {
       said.push(`open ${upstreamId} ${[...uris()].sort()}`)
-      return { close: () => void said.push('close') }
+      return { ready: Promise.resolve(), close: () => void said.push('close') }
     },
   }
   const watches = new Watches({
