@@ -731,7 +731,7 @@ test('a link on which questions may come is not used before the stream that brin
   await broker.openLink(asking)
   assert.ok(isOpen)
   const hello = upstream.requests.find(({ message }) => message.method === 'initialize')
-  assert.deepEqual((hello?.message.params as { capabilities: object }).capabilities, { elicitation: { form: {} } })
+  assert.deepEqual((hello!.message.params as { capabilities: object }).capabilities, { elicitation: { form: {} } })
 })
 
 test('a server without such a stream, or one that never says so, costs a link little', async (t) => {
