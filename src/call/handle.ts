@@ -1,10 +1,11 @@
 // The straight line of a call, the file to read first. Everything before it is the edge (who is it, is it well-formed),
 // everything behind `upstreams.send` is the upstream's link, deadline and era.
 
+import { ASKS } from '../core/asks.ts'
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Era, UpstreamView } from '../core/model.ts'
-import { toLegacy, toModern, translateError, wrapStructured } from '../mcp/bridge.ts'
+import { toLegacy, toModern, translateError, urlQuestions, wrapStructured } from '../mcp/bridge.ts'
 import type { ListedTarget, Scope, Snapshot, ToolTarget } from '../registry/snapshot.ts'
 import type { Outgoing } from '../upstream/upstream.ts'
 import type { Gateway } from './gateway.ts'
@@ -14,7 +15,7 @@ import { mayPark } from './park.ts'
 import { inRounds } from './rounds.ts'
 import { notFound, promptOf, resourceOf, scopeOf, textParam, toolOf, type UnlistedResource } from './route.ts'
 import { runAfter, runBefore } from './run-hooks.ts'
-import { withOwnState, withTheirState } from './state.ts'
+import { againState, sentAgain, withOwnState, withTheirState } from './state.ts'
 import { callAsTask, type Send } from './tasks.ts'
 import { sendFor } from './told.ts'
 import { faultResult } from './validators.ts'
@@ -142,13 +143,26 @@ async function bridged(call: Call, gateway: Gateway, tool: ToolTarget | null, ou
   const send: Send = (one, by) => sendFor(upstreams, one, by)
   const whole: Send = (one, by) =>
     tool === null || tool.tasks === 'none' ? send(one, by) : callAsTask(by, gateway, tool, one, send)
-  const once = async (by: Call): Promise<Reply> => translated(by, upstream, await whole(out, by), tool)
+  const once = async (by: Call, one = out): Promise<Reply> => {
+    const reply = await whole(one, by)
+    return urlsFirst(by, gateway, upstream, reply) ?? translated(by, upstream, reply, tool)
+  }
   if (call.era === 'modern' && eraOf(upstream) === 'modern')
     return withOwnState(call, sealer, upstream.id, await whole(withTheirState(call, sealer, out), call))
   if (call.era === 'legacy')
     return call.ask === null ? once(call) : translated(call, upstream, await inRounds(call, out, whole), tool)
-  if (call.params.raw('requestState') !== null) return parks.resume(call)
-  return mayPark(call, upstream) ? parks.run(call, once) : once(call)
+  const again = call.params.raw('requestState') === null ? out : sentAgain(call, sealer, out)
+  if (again === null) return parks.resume(call)
+  return mayPark(call, upstream) ? parks.run(call, (held) => once(held, again)) : once(call, again)
+}
+
+/** A page that an older server wants visited first is a question to a newer client; the call is then sent again. */
+function urlsFirst(call: Call, { sealer }: Gateway, upstream: UpstreamView, reply: Reply): Reply | null {
+  if (!('error' in reply) || call.era === 'legacy' || (call.client.asks & ASKS.elicitationUrl) === 0) return null
+  const inputRequests = urlQuestions(reply.error)
+  if (inputRequests === null) return null
+  const requestState = againState(call, sealer, upstream.id)
+  return { result: Buffer.from(JSON.stringify({ resultType: 'input_required', inputRequests, requestState })) }
 }
 
 const eraOf = ({ discovery }: UpstreamView): Era => discovery?.era ?? 'legacy'

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CALLER, makeCall, makeGateway, resultText } from '../../test/fakes/call.ts'
 import { prompt, registryRows, tool, upstreamRow } from '../../test/fakes/registry.ts'
+import { ASKS } from '../core/asks.ts'
 import { createDispatch } from './dispatch.ts'
 
 const NEW = { era: 'modern', revision: '2026-07-28' } as const
@@ -48,4 +49,49 @@ test('what only looks like a state is left alone', async () => {
     '{"resultType":"complete","structuredContent":{"requestState":"x"}}',
   ])
     assert.equal(await (await setUp(text)).ask(), text)
+})
+
+// --- pages that an older server wants visited first --------------------------------------------------------------------------
+
+const OLD = registryRows([{ upstream: upstreamRow('u'), definitions: [tool('t')] }])
+const WANTED = {
+  ...{ code: -32042, message: 'visit first' },
+  data: { elicitations: [{ mode: 'url', elicitationId: 'e', url: 'https://a.example', message: 'm' }, { url: 7 }, 7] },
+}
+
+async function visiting(asks: number) {
+  const seen: string[] = []
+  const gateway = await makeGateway(OLD, (out) => {
+    seen.push(out.params.toString())
+    if (seen.length > 1) return { result: Buffer.from('{"content":[]}') }
+    return { error: Buffer.from(JSON.stringify(WANTED)) }
+  })
+  const dispatch = createDispatch(gateway)
+  const client = { name: 'c', version: '1', asks, capabilities: null }
+  const ask = async (more: object = {}, over: object = {}) => {
+    const params = { name: 'u-t', arguments: { a: 1 }, ...more }
+    const call = makeCall('tools/call', params, { era: 'modern', revision: '2026-07-28', client, ...over })
+    return JSON.parse(resultText(await dispatch(call))) as Record<string, unknown>
+  }
+  return { ask, seen }
+}
+
+test('a page to be visited first is a question to a newer client, whose retry is sent as the first one was', async () => {
+  const { ask, seen } = await visiting(ASKS.elicitationUrl)
+  const { resultType, inputRequests, requestState } = await ask()
+  const params = { mode: 'url', message: 'm', url: 'https://a.example' }
+  assert.deepEqual([resultType, inputRequests], ['input_required', { url1: { method: 'elicitation/create', params } }])
+  const answers = { requestState, inputResponses: { url1: { action: 'accept' } } }
+  const stranger = { caller: { ...CALLER, id: 'caller-2' } }
+  await assert.rejects(ask(answers, stranger), { code: 'INVALID_PARAMS' })
+  assert.equal((await ask(answers)).resultType, 'complete')
+  assert.deepEqual(seen, [seen[0], seen[0]])
+})
+
+test('a client that visits no pages hears which capability it lacks', async () => {
+  const { ask } = await visiting(ASKS.elicitationForm)
+  assert.deepEqual(await ask(), {
+    ...{ code: -32021, message: 'visit first' },
+    data: { requiredCapabilities: { elicitation: { url: {} } } },
+  })
 })

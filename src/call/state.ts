@@ -29,6 +29,27 @@ export function withTheirState(call: Call, sealer: Sealer, out: Outgoing): Outgo
   return { ...out, params: changeAt(out.params, ['requestState'], () => quote(state)) }
 }
 
+const AGAIN = 'request-again'
+
+const againText = (call: Call, upstreamId: string): Buffer =>
+  Buffer.from(JSON.stringify([call.caller.id, subjectOf(call).toString('hex'), upstreamId]))
+
+/** A state by which a request is just sent once more: its server keeps nothing of the first time. */
+export function againState(call: Call, sealer: Sealer, upstreamId: string): string {
+  return sealer.seal(AGAIN, againText(call, upstreamId))
+}
+
+/** The request as it goes out again, or null where its state is of another kind. */
+export function sentAgain(call: Call, sealer: Sealer, out: Outgoing): Outgoing | null {
+  const given = call.params.value('requestState')
+  const plain = typeof given === 'string' ? sealer.open(AGAIN, given) : null
+  if (plain === null || !plain.equals(againText(call, out.upstream.id))) return null
+  const members = scanMembers(out.params, 0, out.params.length, DEPTH)
+  const kept = members.filter(({ key }) => key !== 'requestState' && key !== 'inputResponses')
+  const texts = kept.map(({ key, start, end }) => `${JSON.stringify(key)}:${out.params.toString('utf8', start, end)}`)
+  return { ...out, params: Buffer.from(`{${texts.join(',')}}`) }
+}
+
 /** The reply with our seal in place of the upstream's state, where it has one. */
 export function withOwnState(call: Call, sealer: Sealer, upstreamId: string, reply: Reply): Reply {
   if ('error' in reply) return reply

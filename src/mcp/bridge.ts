@@ -89,6 +89,28 @@ export function wrapStructured(result: Buffer): Buffer {
   ])
 }
 
+const URL_REQUIRED = -32042
+const URLS_MAX = 16
+
+/**
+ * What an older server wants visited before it serves a call (-32042, which 2026-07-28 has no more), as questions of that
+ * revision; null for any other error. Their ids are dropped: there is nothing to complete by id any more.
+ */
+export function urlQuestions(error: Buffer): Record<string, unknown> | null {
+  const parsed: unknown = JSON.parse(error.toString('utf8'))
+  if (!isRecord(parsed) || parsed.code !== URL_REQUIRED || !isRecord(parsed.data)) return null
+  const { elicitations } = parsed.data
+  const asked = Array.isArray(elicitations) ? elicitations.filter(isRecord) : []
+  const questions = asked
+    .filter(({ url }) => typeof url === 'string')
+    .slice(0, URLS_MAX)
+    .map(({ url, message }, at) => {
+      const text = typeof message === 'string' ? message : 'The server wants this page visited first'
+      return [`url${at + 1}`, { method: 'elicitation/create', params: { mode: 'url', message: text, url } }]
+    })
+  return questions.length === 0 ? null : Object.fromEntries(questions)
+}
+
 /** An upstream's JSON-RPC error for the client's era: codes that this era may not carry are translated. */
 export function translateError(error: Buffer, from: Era, to: Era): Buffer {
   if (from === to) return error
@@ -96,5 +118,9 @@ export function translateError(error: Buffer, from: Era, to: Era): Buffer {
   if (!isRecord(parsed)) return error
   // -32002 (resource not found) must not be emitted by a 2026-07-28 server; older clients know no -3202x.
   if (to === 'modern' && parsed.code === -32002) return Buffer.from(JSON.stringify({ ...parsed, code: -32602 }))
+  if (to === 'modern' && parsed.code === URL_REQUIRED) {
+    const data = { requiredCapabilities: { elicitation: { url: {} } } }
+    return Buffer.from(JSON.stringify({ code: -32021, message: parsed.message, data }))
+  }
   return error
 }
