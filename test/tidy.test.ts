@@ -25,7 +25,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   edge: ['core', 'mcp', 'http', 'ports', 'call', 'access', 'telemetry'],
   control: ['core', 'mcp', 'http', 'ports', 'access', 'upstream', 'telemetry', 'registry'],
   adapters: ['core', 'ports'],
-  cli: ['core', 'config'],
+  cli: ['core', 'config', 'mcp'],
 }
 
 interface Import {

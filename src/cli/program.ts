@@ -54,6 +54,11 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     later: true,
     load: async () => (await import('./token.ts')).tokenCommand,
   },
+  stdio: {
+    about: 'speak MCP on standard input and output, for clients that only start programs',
+    later: true,
+    load: async () => (await import('./stdio.ts')).stdioCommand,
+  },
 }
 
 export const COMMAND_NAMES = Object.keys(COMMANDS)

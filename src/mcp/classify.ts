@@ -57,7 +57,7 @@ export function unsupportedVersion(requested: string): GatewayError {
 }
 
 /** Methods whose Mcp-Name header mirrors a member of `params`. */
-const NAMED: Readonly<Record<string, 'name' | 'uri' | 'taskId'>> = {
+export const NAMED: Readonly<Record<string, 'name' | 'uri' | 'taskId'>> = {
   'tools/call': 'name',
   'prompts/get': 'name',
   'resources/read': 'uri',
