@@ -494,7 +494,7 @@ test('help shows eight commands, help all every one', async () => {
   assert.equal(first.exit, 0)
   assert.deepEqual(names(first.out), ['up', 'add', 'list', 'tools', 'call', 'inspect', 'client', 'doctor'])
   const all = await cli(['help', 'all'])
-  assert.deepEqual(names(all.out), [...names(first.out), 'remove', 'token'])
+  assert.deepEqual(names(all.out), [...names(first.out), 'remove', 'token', 'stdio', 'wrap'])
   assert.match((await cli(['help', 'call'])).out, /Usage: mcp-gateway call/)
   assert.equal((await cli(['help', 'nope'])).exit, 2)
   assert.equal((await cli([])).out, first.out)

@@ -59,6 +59,11 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     later: true,
     load: async () => (await import('./stdio.ts')).stdioCommand,
   },
+  wrap: {
+    about: 'serve one stdio server over streamable HTTP: a command after --',
+    later: true,
+    load: async () => (await import('./wrap.ts')).wrapCommand,
+  },
 }
 
 export const COMMAND_NAMES = Object.keys(COMMANDS)

@@ -196,10 +196,12 @@ export class StdioBridge {
       this.#greeting = message.bytes
       this.#session = null
     }
+    const session = this.#session
     let { answer } = await this.#post(message, isGreeting ? {} : this.#sessionHeaders())
     if (answer.statusCode === 404 && !isGreeting && this.#greeting !== null) {
       await drained(answer)
-      await this.#renew()
+      // Another request may have missed it first.
+      if (this.#session === session || this.#renewing !== null) await this.#renew()
       ;({ answer } = await this.#post(message, this.#sessionHeaders()))
     }
     if (!isGreeting) return this.#pass(answer, message.id!)

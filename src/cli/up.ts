@@ -83,7 +83,7 @@ export function upCommand(command: Command, cli: Cli, start: Start): void {
 }
 
 /** What went wrong at the start, with every fault of a configuration on a line of its own. */
-function startFailure(cli: Cli, error: unknown): unknown {
+export function startFailure(cli: Cli, error: unknown, command = 'up'): unknown {
   if (error instanceof GatewayError && error.code === 'CONFIG_INVALID') {
     const faults = error.options.faults ?? []
     for (const fault of faults) cli.terminal.err(`${oneLine(`${fault.at}: ${fault.message}`)}\n`)
@@ -105,7 +105,7 @@ function startFailure(cli: Cli, error: unknown): unknown {
       EXIT.failure,
       'PORT_TAKEN',
       `Port ${port} is taken${holder === null ? '' : ` by ${holder}`}`,
-      `Stop that, or use another port: mcp-gateway up --port ${port + 1}`,
+      `Stop that, or use another port: mcp-gateway ${command} --port ${port + 1}`,
     )
   }
   if (code === 'EADDRNOTAVAIL') return usage('This machine does not have the address of --host')
@@ -114,7 +114,7 @@ function startFailure(cli: Cli, error: unknown): unknown {
       EXIT.failure,
       'PORT_REFUSED',
       `This user may not listen on port ${port}`,
-      'Use one from 1024 on: mcp-gateway up --port 4444',
+      `Use one from 1024 on: mcp-gateway ${command} --port 4444`,
     )
   }
   return error
@@ -126,7 +126,7 @@ const SECOND_SIGNAL_MS = 1_000
  * The first SIGINT or SIGTERM drains, a second one ends at once. Within a second it is the same one again: a terminal
  * signals the whole group, and npm and the launcher pass on what they get.
  */
-function stopOnSignals(cli: Cli, running: Running): () => void {
+export function stopOnSignals(cli: Cli, running: Running): () => void {
   let firstMs: number | null = null
   const onSignal = (): void => {
     if (firstMs === null) {
