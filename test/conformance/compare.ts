@@ -104,16 +104,19 @@ function judge(cell: Cell, direct: ScenarioResult, open: ScenarioResult, token: 
     reason: entry?.reason ?? null,
     failures,
   }
-  return { ...base, verdict: verdictOf(direct, failures.length > 0, entry !== undefined) }
+  const unlisted = failures.filter(
+    (failure) => !(entry?.checks ?? []).some((check) => failure.startsWith(`${check}: `)),
+  )
+  return { ...base, verdict: verdictOf(direct, failures.length > 0, entry !== undefined, unlisted.length > 0) }
 }
 
 const countsOf = (result: ScenarioResult): [number, number] => [result.passed, result.failures.length]
 
-function verdictOf(direct: ScenarioResult, fails: boolean, listed: boolean): Verdict {
+function verdictOf(direct: ScenarioResult, fails: boolean, listed: boolean, isMore: boolean): Verdict {
   if (!direct.scored) return 'not scored'
   if (direct.failures.length > 0) return 'fails directly'
   if (!fails) return listed ? 'stale' : 'same'
-  return listed ? 'expected' : 'lost'
+  return listed && !isMore ? 'expected' : 'lost'
 }
 
 function faultsOf(rows: readonly Row[]): string[] {

@@ -8,6 +8,8 @@ export interface Expected {
   /** Which forms of the fixture: what an upstream speaks decides how the gateway speaks to it. */
   readonly upstreams: readonly ('dual' | 'legacy' | 'modern')[]
   readonly scenario: string
+  /** The checks that may fail, by their ids; any other one is lost. */
+  readonly checks: readonly string[]
   readonly reason: string
 }
 
@@ -18,22 +20,27 @@ const NO_REQUESTS =
 const NO_KEYS =
   'basic/patterns/mrtr: "Keys are server-assigned string identifiers"; a request of 2025-11-25 has none, ours are q1, q2 …'
 const NO_REFUSAL =
-  'basic/index: -32021 is of 2026-07-28; a server of 2025-11-25 runs the tool without asking, and nobody else knows what it would ask'
+  'a server of 2025-11-25 has no such error (-32021 came with 2026-07-28) and runs the tool; what it would have asked nobody else knows'
 
-const asked = (scenario: string): Expected => ({
-  ...{ revision: '2025-11-25', upstreams: ['modern'], scenario, reason: NO_REQUESTS },
+const asked = (scenario: string, ...checks: string[]): Expected => ({
+  ...{ revision: '2025-11-25', upstreams: ['modern'], scenario, checks, reason: NO_REQUESTS },
 })
-const stateless = (scenario: string, reason: string): Expected => ({
-  ...{ revision: '2026-07-28', upstreams: ['legacy'], scenario, reason },
+const stateless = (scenario: string, reason: string, ...checks: string[]): Expected => ({
+  ...{ revision: '2026-07-28', upstreams: ['legacy'], scenario, checks, reason },
 })
 
 /** Where both sides speak the same revision nothing is excepted. */
 export const EXPECTED: readonly Expected[] = [
-  asked('tools-call-sampling'),
-  asked('tools-call-elicitation'),
-  asked('elicitation-sep1034-defaults'),
-  asked('elicitation-sep1330-enums'),
-  stateless('server-stateless', NO_REFUSAL),
-  stateless('input-required-result-capability-check', NO_REFUSAL),
-  stateless('input-required-result-basic-elicitation', NO_KEYS),
+  asked('tools-call-sampling', 'tools-call-sampling'),
+  asked('tools-call-elicitation', 'tools-call-elicitation'),
+  asked('elicitation-sep1034-defaults', 'elicitation-sep1034-general'),
+  asked('elicitation-sep1330-enums', 'elicitation-sep1330-general'),
+  stateless(
+    'server-stateless',
+    NO_REFUSAL,
+    'sep-2575-server-rejects-undeclared-capability',
+    'sep-2575-missing-capability-http-400',
+  ),
+  stateless('input-required-result-capability-check', NO_REFUSAL, 'sep-2322-respect-client-capabilities'),
+  stateless('input-required-result-basic-elicitation', NO_KEYS, 'sep-2322-elicitation-incomplete'),
 ]
