@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { until } from '../fakes/processes.ts'
@@ -30,22 +31,25 @@ interface Answered {
   readonly session: string
 }
 
-/** Each on a connection of its own, so that the kernel may give it to any worker. */
-async function post(token: string, body: unknown, session = '', path = '/mcp'): Promise<Answered> {
-  const answer = await fetch(`${gateway.url}${path}`, {
-    method: 'POST',
-    headers: {
-      Authorization: `Bearer ${token}`,
-      Accept: 'application/json, text/event-stream',
-      'Content-Type': 'application/json',
-      Connection: 'close',
-      ...(session === '' ? {} : { 'Mcp-Session-Id': session }),
-    },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(30_000),
+/** Each on a connection of its own, so that the kernel may give it to any worker: fetch may use one again. */
+function post(token: string, body: unknown, session = '', path = '/mcp', method = 'POST'): Promise<Answered> {
+  const headers = {
+    Authorization: `Bearer ${token}`,
+    Accept: 'application/json, text/event-stream',
+    ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+    ...(session === '' ? {} : { 'Mcp-Session-Id': session }),
+  }
+  return new Promise((resolve, reject) => {
+    const sent = request(`${gateway.url}${path}`, { method, headers, agent: false, timeout: 30_000 }, (answer) => {
+      answer.resume()
+      answer.on('end', () => {
+        resolve({ status: answer.statusCode!, session: String(answer.headers['mcp-session-id'] ?? '') })
+      })
+    })
+    sent.on('timeout', () => sent.destroy(new Error('no answer within 30 s')))
+    sent.on('error', reject)
+    sent.end(body === undefined ? undefined : JSON.stringify(body))
   })
-  await answer.arrayBuffer()
-  return { status: answer.status, session: answer.headers.get('mcp-session-id') ?? '' }
 }
 
 const many = <T>(count: number, run: () => Promise<T>): Promise<T[]> => Promise.all(Array.from({ length: count }, run))
@@ -72,11 +76,7 @@ test('a session that ended while a worker was starting is unknown to it', { skip
   process.kill(victim!, 'SIGKILL')
   const fresh = (): number | undefined => workers().find((pid) => pid !== victim && !others.includes(pid))
   await until('a new worker process', () => fresh() !== undefined)
-  const ended = await fetch(`${gateway.url}/mcp`, {
-    method: 'DELETE',
-    // A connection that is kept would be used again, to a worker that sleeps by then.
-    headers: { Authorization: `Bearer ${gateway.token}`, 'Mcp-Session-Id': session, Connection: 'close' },
-  })
+  const ended = await post(gateway.token, undefined, session, '/mcp', 'DELETE')
   assert.equal(ended.status, 204)
   // Only the new one can answer while the others sleep.
   for (const pid of others) process.kill(pid, 'SIGSTOP')
