@@ -238,7 +238,7 @@ test('it follows what the registry says: moved, switched off and on, removed', a
   const old = createScripted({ sessions: true, answers: { 'tools/list': tools('old') } })
   const fresh = createScripted({ sessions: true, answers: { 'tools/list': tools('fresh') } })
   const [one, two] = [await serve(t, old), await serve(t, fresh)]
-  const { add, change, discoverer, names, store, feed, states } = await setUp(t)
+  const { add, change, discoverer, names, store, feed, states } = await setUp(t, { callMs: 50 })
   const id = await add('one', [one.url])
   await discoverer.whenSettled([id], 5_000)
   await change(id, { transport: { kind: 'http', urls: [two.url] } })

@@ -173,7 +173,7 @@ class DiscovererOf implements Discoverer {
       if (rows.parts.has(id)) continue
       this.#watches.delete(id)
       this.#stop(watch)
-      this.#deps.broker.closeUpstream(id)
+      this.#deps.broker.closeUpstream(id, this.#graceMs(watch.row))
     }
     for (const { upstream } of rows.parts.values()) this.#adopt(upstream)
   }
@@ -202,9 +202,14 @@ class DiscovererOf implements Discoverer {
     known.key = keyOf(row)
     known.probes = true
     this.#unlisten(known)
-    this.#deps.broker.closeUpstream(row.id)
+    this.#deps.broker.closeUpstream(row.id, this.#graceMs(before))
     this.#begin(known)
     return known
+  }
+
+  /** Calls under way keep what they began with, within the time that one may take without progress. */
+  #graceMs({ spec }: UpstreamRow): number {
+    return spec.callMs ?? this.#deps.limits.callMs
   }
 
   #begin(watch: Watch): void {

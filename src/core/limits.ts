@@ -60,6 +60,7 @@ export const LIMITS = {
   upstreamIdleMs: 4_000, // How long an unused connection is kept where the upstream does not say.
   upstreamIdleMsMax: 600_000, // How long it is kept at most where the upstream says.
   upstreamLinksMax: 10_000, // Links of one upstream, per worker.
+  upstreamRetiredMax: 100, // Former forms of upstreams whose last calls are still waited for.
   upstreamUrlsMax: 16, // URLs of one upstream.
   breakerFailures: 5, // Failures in a row after which a URL of an upstream is left alone for a while.
   breakerOpenMsBase: 1_000, // How long that is at first; each time it doubles.
@@ -98,6 +99,7 @@ export const LIMITS = {
   childChannels: 256, // Conversations with one process.
   childStartMs: 5_000, // After which time a process that is still there counts as started.
   childSpawnWaitMs: 15_000, // How long a call waits for its turn to start a process.
+  childRetireMs: 1_000, // How long a process that was replaced still takes those who were sent to it.
   childTermMs: 1_000, // Time for a process to end by itself after its input was closed.
   childPollMs: 2_000, // How often the groups of processes are looked at.
   childRestartMsMax: 60_000, // Longest pause before a process is started again.

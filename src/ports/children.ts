@@ -52,6 +52,8 @@ export interface Children {
   spawn(upstreamId: string, owner: string, spec: ChildSpec, childrenMax: number, idleMs: number): Promise<string>
   connect(childId: string): Promise<Channel>
   stop(childId: string): Promise<void>
+  /** Its owner gets another child from now on; this one ends when nobody talks to it any more, at the latest after `graceMs`. */
+  retire(childId: string, graceMs: number): void
   /** Comes whenever a child ended without being stopped; the owner decides on the restart. */
   onExit: ((childId: string, upstreamId: string, owner: string, why: string) => void) | null
   list(upstreamId?: string): ChildView[]

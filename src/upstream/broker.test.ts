@@ -435,12 +435,35 @@ test('a row that is switched off or reached otherwise', async (t) => {
   rows.set(row.id, row)
   const ticket = await broker.openLink({ upstreamId: 'id-up', owner: 'a', asks: 0 })
   assert.equal(ticket.url, moved.url)
-  await until('the old sessions are closed', () => scripted.known.size === 0)
+  assert.equal(scripted.known.size, 1, 'calls under way may still use the old session')
+  await broker.openLink({ upstreamId: 'id-up', owner: 'a', asks: 0 })
   rows.set(row.id, httpRow([upstream.url], null, { enabled: false }))
   assert.equal(
     (await failure(broker.openLink({ upstreamId: 'id-up', owner: 'b', asks: 0 }))).code,
     'UPSTREAM_UNAVAILABLE',
   )
+})
+
+test('what is replaced ends after its grace, or at once where too much is', async (t) => {
+  const { broker, scripted, rows } = await sessions(t, { upstreamRetiredMax: 2 })
+  const sessionsOf = async (): Promise<string | null> => {
+    rows.set('id-up', { ...rows.get('id-up')!, rowVersion: rows.get('id-up')!.rowVersion + 1 })
+    return (await broker.openLink(shared)).sessionId
+  }
+  const first = await sessionsOf()
+  broker.closeUpstream('id-up', 60_000)
+  assert.deepEqual(broker.links(), [])
+  assert.notEqual(await sessionsOf(), first)
+  assert.equal(scripted.known.size, 2)
+  broker.closeUpstream('id-up', 60_000)
+  await sessionsOf()
+  broker.closeUpstream('id-up', 60_000)
+  await until('the oldest has ended', () => scripted.known.size === 2)
+  await sessionsOf()
+  broker.closeUpstream('id-up', 20)
+  await until('two more have ended', () => scripted.known.size === 1)
+  await broker.close()
+  assert.equal(scripted.known.size, 0, 'none is left behind')
 })
 
 test('several addresses: a session opens at one that answers, and stays there', async (t) => {
@@ -636,6 +659,7 @@ test('a child gets the bounds of its transport, or those of the gateway', async 
   const full = {
     ...{ connect: () => assert.fail(), stop: async () => {}, onExit: null, list: () => [], stderr: () => '' },
     close: async () => {},
+    retire: () => {},
     spawn: (_upstreamId: string, _owner: string, spec: ChildSpec, childrenMax: number, idleMs: number) => {
       const { memoryBytes, cpuSeconds, openFiles, processes } = spec
       asked.push({ memoryBytes, cpuSeconds, openFiles, processes, childrenMax, idleMs })
@@ -699,12 +723,13 @@ test('a session that was being opened while its upstream changed is ended, not h
       },
     ),
   )
-  const { broker } = setUp(t, httpRow([upstream.url]), { handshakeMs: 30_000 })
+  const { broker, rows } = setUp(t, httpRow([upstream.url]), { handshakeMs: 30_000 })
   const opening = failure(broker.openLink(shared))
   await until('the greeting', () => methods(upstream).includes('initialize'))
+  rows.clear()
   broker.closeUpstream(shared.upstreamId)
   go()
-  assert.equal((await opening).code, 'UPSTREAM_UNAVAILABLE')
+  assert.equal((await opening).code, 'NOT_FOUND')
   assert.deepEqual(broker.links(), [])
 })
 

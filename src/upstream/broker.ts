@@ -76,7 +76,8 @@ export interface Broker {
   takeQuestion(id: number): boolean
   answerQuestion(id: number, reply: Reply): void
   closeOwner(owner: string): void
-  closeUpstream(upstreamId: string): void
+  /** Nothing of it is used for a new link; what is open ends after `graceMs`, so that calls under way come to their end. */
+  closeUpstream(upstreamId: string, graceMs?: number): void
   links(upstreamId?: string): LinkView[]
   /** A server behaves as one of another era: its lists and its era should be looked at again. */
   onDoubt: ((upstreamId: string) => void) | null
@@ -115,6 +116,8 @@ interface Opened {
 }
 
 const CLOSE_MS = 2_000
+/** How often a link is opened whose upstream is changed meanwhile. */
+const OPENINGS_MAX = 3
 
 function mapKey({ upstreamId, owner, asks }: LinkKey): string {
   return `${upstreamId}\n${owner}\n${asks}`
@@ -155,6 +158,8 @@ class BrokerOf implements Broker {
   readonly #inquiries: LinkInquiries
   readonly #unsubscribe: () => void
   readonly #ending = new Set<Promise<void>>()
+  /** Ends what was replaced, at once: calls under way are still waited for. */
+  readonly #retired = new Set<() => void>()
   #generation = 0
   #isClosed = false
 
@@ -245,14 +250,31 @@ class BrokerOf implements Broker {
     for (const key of [...(this.#byOwner.get(owner) ?? [])]) this.#end(this.#opened.get(key)!, true)
   }
 
-  closeUpstream(upstreamId: string): void {
-    for (const opened of [...this.#opened.values()]) {
-      if (opened.key.upstreamId === upstreamId) this.#end(opened, true)
-    }
-    this.#restarts.forget(mapKey({ upstreamId, owner: '', asks: NO_ASKS }))
-    const behind = this.#behind.get(upstreamId)
+  closeUpstream(upstreamId: string, graceMs = 0): void {
+    const opened = [...this.#opened.values()].filter(({ key }) => key.upstreamId === upstreamId)
+    const pool = this.#behind.get(upstreamId)?.pool ?? null
     this.#behind.delete(upstreamId)
-    if (behind?.pool) this.#later(behind.pool.close(CLOSE_MS))
+    this.#restarts.forget(mapKey({ upstreamId, owner: '', asks: NO_ASKS }))
+    const end = (): void => {
+      this.#retired.delete(end)
+      clearTimeout(timer)
+      for (const one of opened) this.#end(one, true)
+      if (pool !== null) this.#later(pool.close(CLOSE_MS))
+    }
+    let timer: NodeJS.Timeout | undefined
+    if (graceMs === 0) {
+      end()
+      return
+    }
+    for (const { key, stdio, ticket } of opened) {
+      // Whoever opens a link from now on gets a new one.
+      this.#forget(this.#opened.get(mapKey(key))!)
+      stdio?.close()
+      if (ticket.childId !== null) this.#deps.children.retire(ticket.childId, graceMs)
+    }
+    timer = setTimeout(end, graceMs)
+    this.#retired.add(end)
+    if (this.#retired.size > this.#deps.limits.upstreamRetiredMax) [...this.#retired][0]!()
   }
 
   links(upstreamId?: string): LinkView[] {
@@ -267,6 +289,7 @@ class BrokerOf implements Broker {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#unsubscribe()
+    for (const end of [...this.#retired]) end()
     for (const id of [...this.#behind.keys()]) this.closeUpstream(id)
     await Promise.all(this.#ending)
   }
@@ -297,7 +320,7 @@ class BrokerOf implements Broker {
     return ofUpstream < openingPerUpstream
   }
 
-  async #open(key: LinkKey, at: string, probe: boolean): Promise<Opened> {
+  async #open(key: LinkKey, at: string, probe: boolean, attempt = 1): Promise<Opened> {
     if (this.#isClosed) throw new GatewayError('SHUTTING_DOWN')
     const row = await this.#deps.upstream(key.upstreamId)
     if (row === null) throw new GatewayError('NOT_FOUND', 'There is no such upstream any more')
@@ -309,6 +332,7 @@ class BrokerOf implements Broker {
         : await this.#openHttp(behind, behind.pool!, key)
     if (this.#isClosed || this.#behind.get(row.id) !== behind) {
       this.#end(opened, true)
+      if (attempt < OPENINGS_MAX) return this.#open(key, at, probe, attempt + 1)
       throw unavailable(row.slug, 'it was changed while a link was being opened')
     }
     if (key.asks === NO_ASKS) behind.era = opened.greeting.era
@@ -325,7 +349,7 @@ class BrokerOf implements Broker {
     const key = rowKey(row)
     const known = this.#behind.get(row.id)
     if (known !== undefined && known.key === key) return known
-    if (known !== undefined) this.closeUpstream(row.id)
+    if (known !== undefined) this.closeUpstream(row.id, row.spec.callMs ?? this.#deps.limits.callMs)
     const { transport, privileged, connectMs } = row.spec
     const options = { isPrivileged: privileged === true, connectMs: connectMs ?? this.#deps.limits.connectMs }
     let pool: Pool | null

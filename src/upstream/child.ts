@@ -99,6 +99,7 @@ export class Child {
   dropped = 0
   /** Running until it is asked to end or ends; then its place in the group may last a little. */
   state: 'running' | 'ending' | 'gone' = 'running'
+  isRetired = false
   readonly gone: Promise<void>
 
   readonly #options: ChildOptions
@@ -111,6 +112,8 @@ export class Child {
   #started = false
   /** Set when somebody asked for the end, and why. */
   #stopWhy: string | null = null
+  /** Why to end as soon as there is no channel. */
+  #leaving: string | null = null
   #killed: string | null = null
   #killAt = 0
   #noiseSecond = 0
@@ -187,6 +190,7 @@ export class Child {
     if (!this.has(channel)) return
     channel.resume()
     this.#channels.delete(channel.n)
+    if (this.#leaving !== null && this.#channels.size === 0) void this.stop(this.#leaving)
   }
 
   hold(): void {
@@ -322,6 +326,17 @@ export class Child {
     this.#after(Math.min(childTermMs, childStopMs), () => this.#signal('SIGTERM'))
     this.#after(childStopMs, () => this.#signal('SIGKILL'))
     return this.gone
+  }
+
+  /** Ends when nobody talks to it any more; whoever has just been told of it still gets through. */
+  retire(why: string, graceMs: number): void {
+    if (this.isRetired || this.state !== 'running') return
+    this.isRetired = true
+    this.#after(Math.min(this.#options.limits.childRetireMs, graceMs), () => {
+      if (this.#channels.size === 0) void this.stop(why)
+      else this.#leaving = why
+    })
+    this.#after(graceMs, () => void this.stop(why))
   }
 
   /** Ends the whole group at once, as an end that nobody asked for. */

@@ -104,9 +104,9 @@ class ChildrenOf implements Children {
     if (ofUpstream >= childrenMax) {
       throw new GatewayError('UPSTREAM_BUSY', `The upstream has ${ofUpstream} processes, which is its limit`)
     }
-    // Ending ones count here: they are processes still.
+    // Ending and replaced ones count here: they are processes still.
     let ending = 0
-    for (const child of this.#children.values()) if (child.state !== 'running') ending += 1
+    for (const child of this.#children.values()) if (child.state !== 'running' || child.isRetired) ending += 1
     if (this.#wanted.size + ending >= this.#options.limits.childrenMax) {
       throw new GatewayError(
         'UPSTREAM_BUSY',
@@ -195,6 +195,13 @@ class ChildrenOf implements Children {
   async stop(childId: string): Promise<void> {
     const child = this.#children.get(childId)
     if (child !== undefined) await this.#stop(child, 'The process was stopped')
+  }
+
+  retire(childId: string, graceMs: number): void {
+    const child = this.#children.get(childId)
+    if (child === undefined) return
+    this.#forget(keyOf(child.upstreamId, child.owner), child)
+    child.retire('The process was replaced', graceMs)
   }
 
   #stop(child: Child, why: string): Promise<void> {

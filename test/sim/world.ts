@@ -133,6 +133,7 @@ export class World implements Town {
           spawn: noChildren,
           connect: noChildren,
           stop: async () => {},
+          retire: () => {},
           onExit: null,
           list: () => [],
           stderr: () => '',
