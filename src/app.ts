@@ -206,7 +206,7 @@ async function serveHere(
   })
   for (const { key, expiresMs } of primary.sessionEnds.all()) plane.edge.markEnded(key, expiresMs)
   await plane.listen(start.port)
-  return () => plane.drain()
+  return () => plane.drain(false)
 }
 
 /** Data planes in worker processes, which reach the primary by messages and by two Unix sockets. */

@@ -2,6 +2,7 @@
 // lives beside the primary in the same process, with several each worker process holds one; it cannot tell which.
 
 import { readFileSync, unwatchFile, watchFile } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
 import type { Authenticator } from './access/authenticate.ts'
 import { createDispatch } from './call/dispatch.ts'
 import type { Gateway } from './call/gateway.ts'
@@ -57,9 +58,15 @@ export interface DataPlane {
   parked(): number
   /** Errors: those of node's listen. */
   listen(port: number): Promise<void>
-  /** Serves what is in flight to its end within the limits, then closes everything. */
-  drain(): Promise<void>
+  /**
+   * Serves what is in flight to its end within the limits, then closes everything. `isReplaced`: other workers take new
+   * connections, so that calls which wait for their clients' answers can still get them.
+   */
+  drain(isReplaced: boolean): Promise<void>
 }
+
+/** How often a drain looks whether calls still wait for their clients. */
+const CLIENTS_LOOK_MS = 50
 
 export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   const { config, holder, bus, control, clock, log } = deps
@@ -147,12 +154,18 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
           resolve()
         })
       }),
-    async drain() {
+    async drain(isReplaced) {
       stopWatching()
       edge.drain()
+      // What is then cut off still needs a moment to say so.
+      const untilMs = performance.now() + limits.stopMs - limits.lingerMs
+      const leftMs = (): number => Math.max(0, untilMs - performance.now())
+      const waitsForClients = (): boolean => edge.stats().questions + parks.size > 0
       // Calls still come in until the drain is over.
       await server.drain(limits.drainMs)
-      await edge.idle(limits.stopMs - limits.drainMs)
+      await edge.idle(leftMs())
+      while (isReplaced && waitsForClients() && leftMs() > 0) await wait(CLIENTS_LOOK_MS)
+      await edge.idle(leftMs())
       unfollow()
       edge.close()
       parks.close()

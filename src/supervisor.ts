@@ -20,6 +20,8 @@ type FromWorker =
 
 interface ToWorker {
   readonly op: 'drain'
+  /** Another worker stands in its place already. */
+  readonly isReplaced: boolean
 }
 
 /** Past the worker's own bound for draining, before it is killed. */
@@ -176,11 +178,11 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     if (members.has(member)) member.worker.process.kill('SIGKILL')
   }
 
-  const drain = async (member: Member): Promise<void> => {
+  const drain = async (member: Member, isReplaced: boolean): Promise<void> => {
     if (!members.has(member)) return
     if (member.state === 'starting') kill(member)
     member.state = 'draining'
-    member.messages.send('supervisor', { op: 'drain' } satisfies ToWorker)
+    member.messages.send('supervisor', { op: 'drain', isReplaced } satisfies ToWorker)
     const hard = setTimeout(() => {
       log.warn('worker.killed', { n: member.n, afterMs: limits.stopMs + KILL_GRACE_MS })
       kill(member)
@@ -202,7 +204,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       slot.quickDeaths = 0
       if (slot.restart !== null) clearTimeout(slot.restart)
       slot.restart = null
-      if (old !== null) await drain(old)
+      if (old !== null) await drain(old, true)
     }
   }
   const isStopping = (): boolean => phase === 'stopping'
@@ -230,7 +232,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     started.reject(new Error('stopped before every worker was ready'))
     process.off('SIGHUP', onHangup)
     for (const slot of slots) if (slot.restart !== null) clearTimeout(slot.restart)
-    await Promise.all([...members].map((member) => drain(member)))
+    await Promise.all([...members].map((member) => drain(member, false)))
     process.off('exit', onProcessExit)
   }
 
@@ -266,34 +268,36 @@ export interface WorkerSide {
   ready(): void
   /** This worker cannot start; the reason reaches whoever started the gateway. */
   fail(error: unknown): void
-  /** What to do before the end: finish the calls in flight. The process ends when the promise settles, after stopMs at the latest. */
-  onDrain(drain: () => Promise<void>): void
+  /** What to do before the end: finish the calls in flight. The process ends when the promise settles, after `stopMs` at the latest. */
+  onDrain(drain: (isReplaced: boolean) => Promise<void>, stopMs: number): void
 }
 
-export function createWorkerSide(limits: Limits): WorkerSide {
+export function createWorkerSide(): WorkerSide {
   const messages = messagesToPrimary()
-  let drainCalls: () => Promise<void> = () => Promise.resolve()
+  let drainCalls: (isReplaced: boolean) => Promise<void> = () => Promise.resolve()
+  let stopMs = 0
   let draining = false
   const say = (message: FromWorker): void => messages.send('supervisor', message)
 
-  const end = (): void => {
+  const end = (isReplaced: boolean): void => {
     if (draining) return
     draining = true
-    setTimeout(() => process.exit(0), limits.stopMs)
-    drainCalls().then(
+    setTimeout(() => process.exit(0), stopMs)
+    drainCalls(isReplaced).then(
       () => process.exit(0),
       () => process.exit(1),
     )
   }
   messages.on('supervisor', (body) => {
-    if ((body as ToWorker).op === 'drain') end()
+    const { op, isReplaced } = body as ToWorker
+    if (op === 'drain') end(isReplaced)
   })
   // A terminal or systemd signals the whole group: the primary decides what its workers do.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
   // Node would exit at once when the primary is gone, unless it is told that this was to be expected.
   cluster.worker!.on('disconnect', () => {
     cluster.worker!.exitedAfterDisconnect = true
-    end()
+    end(false)
   })
 
   return {
@@ -305,8 +309,9 @@ export function createWorkerSide(limits: Limits): WorkerSide {
       const { message, code, port } = error as NodeJS.ErrnoException & { port?: number }
       say({ op: 'failed', message, code: code ?? 'FAILED', port: port ?? null })
     },
-    onDrain(drain) {
+    onDrain(drain, ms) {
       drainCalls = drain
+      stopMs = ms
     },
   }
 }

@@ -8,7 +8,6 @@ import { childSocketPath, createChildConnector } from './adapters/children-socke
 import { createControlClient } from './adapters/control-workers.ts'
 import { createWorkerFeed } from './adapters/feed-workers.ts'
 import { createWorkerHop } from './adapters/hop-workers.ts'
-import { LIMITS } from './core/limits.ts'
 import type { Clock } from './core/time.ts'
 import { createDataPlane } from './data-plane.ts'
 import { createFastLink } from './http/fast-link.ts'
@@ -96,16 +95,16 @@ async function work(side: WorkerSide): Promise<void> {
   })
   // Not before: the edge hears of ends from here on, and one that came earlier must not be missed.
   for (const [key, expiresMs] of await ask(messages, 'ended')) plane.edge.markEnded(key, expiresMs)
-  side.onDrain(async () => {
-    await plane.drain()
+  side.onDrain(async (isReplaced) => {
+    await plane.drain(isReplaced)
     rest.close()
     children.close()
     authenticator.close()
     holder.close()
-  })
+  }, limits.stopMs)
   await plane.listen(start.port)
   side.ready()
 }
 
-const side = createWorkerSide({ ...LIMITS })
+const side = createWorkerSide()
 work(side).catch((error: unknown) => side.fail(error))

@@ -185,3 +185,18 @@ test('when the primary is gone every question is refused at once', async () => {
   assert.equal((await refused(client.caller('b'))).code, 'SHUTTING_DOWN')
   client.reportUpstream('u', true, null, null)
 })
+
+test('a stream whose worker ends while the primary works on what it watches watches nothing', async () => {
+  const made = Promise.withResolvers<void>()
+  const { pair, calls, client } = setUp({}, { watch: () => made.promise })
+  client.watch('w1.2.3', { upstreamId: 'u', owner: '', asks: 0 }, 'note://one', true).catch(() => {})
+  await turn()
+  pair.close()
+  made.resolve()
+  await turn()
+  // Once with its worker, and again when it would have begun to watch after that.
+  assert.deepEqual(calls, [
+    ['unwatch', 'w1.2.3'],
+    ['unwatch', 'w1.2.3'],
+  ])
+})

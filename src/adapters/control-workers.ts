@@ -37,12 +37,15 @@ export interface ServeControlOptions {
 /** Runs what this worker asks for, until its messages close. */
 export function serveControl({ control, messages, limits, log }: ServeControlOptions): void {
   let running = 0
+  let isClosed = false
 
   const answer = async ({ id, method, args }: Request): Promise<Answer | null> => {
     try {
       if (running > limits.controlOutstanding) throw new GatewayError('OVERLOADED')
       const call = control[method] as (...given: readonly unknown[]) => unknown
       const value = await call.apply(control, [...args])
+      // Its worker has ended while it was being done.
+      if (isClosed && method === 'watch') control.unwatch(String(args[0]))
       return id === null ? null : { id, value }
     } catch (error) {
       const failure = toFailure(error, 'control.fault', method, log)
@@ -53,6 +56,7 @@ export function serveControl({ control, messages, limits, log }: ServeControlOpt
   /** Streams of this worker that watch something: they end with it. */
   const holders = new Set<string>()
   messages.onClose(() => {
+    isClosed = true
     for (const holder of holders) control.unwatch(holder)
   })
 

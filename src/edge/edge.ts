@@ -72,7 +72,7 @@ export interface Edge {
   markEnded(session: string, expiresMs: number): void
   /** Lists have changed and can be read anew: `kindsOf` says which ones of an endpoint ('' for everything). */
   announce(kindsOf: (scope: string) => readonly ListKind[]): void
-  /** Ends the GET streams and opens no more; calls go on. The server lane says `Connection: close` meanwhile. */
+  /** Ends the streams; their clients open new ones, for a moment here too. The server lane says `Connection: close` meanwhile. */
   drain(): void
   /** Waits until no call is in flight, at most `ms`; whether that came true. */
   idle(ms: number): Promise<boolean>
@@ -104,7 +104,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   const parts: EdgeParts = {
     ...{ limits, log, bus, gate, calls, sessions, listeners, questions, asking, newHolder, watch, unwatch },
   }
-  let isDraining = false
+  let isClosed = false
 
   const timer = setInterval(
     () => {
@@ -153,7 +153,7 @@ export function createEdge(deps: EdgeDeps): Edge {
           gate.leave()
         }
       } else if (exchange.method === 'DELETE') await end(parts, exchange, scope, caller)
-      else if (isDraining) throw new GatewayError('SHUTTING_DOWN', undefined, { retryAfterSeconds: 1 })
+      else if (isClosed) throw new GatewayError('SHUTTING_DOWN', undefined, { retryAfterSeconds: 1 })
       else listen(parts, exchange, scope, caller)
     } catch (thrown) {
       refuse(exchange, place, thrown)
@@ -194,13 +194,10 @@ export function createEdge(deps: EdgeDeps): Edge {
     handler,
     markEnded: (session, expiresMs) => sessions.markEnded(session, expiresMs),
     announce: (kindsOf) => listeners.announce(kindsOf),
-    drain: () => {
-      isDraining = true
-      listeners.endAll()
-    },
+    drain: () => listeners.endAll(),
     idle: (ms) => gate.empty(ms),
     close: () => {
-      isDraining = true
+      isClosed = true
       clearInterval(timer)
       for (const leave of unsubscribe) leave()
       gate.close()

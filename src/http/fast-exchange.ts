@@ -128,7 +128,11 @@ class FastConnection implements OpenConnection {
   }
 
   get isIdle(): boolean {
-    return this.#exchange === null
+    return this.#exchange === null && this.#unread.length === 0
+  }
+
+  get isFresh(): boolean {
+    return this.#served === 0
   }
 
   get isLeaving(): boolean {

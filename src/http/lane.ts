@@ -28,6 +28,8 @@ export type LaneLimits = Pick<
 export interface OpenConnection {
   /** No answer is due on it. */
   readonly isIdle: boolean
+  /** It has asked for nothing yet. */
+  readonly isFresh: boolean
   /** Answered, but not all of the answer has left. */
   readonly isLeaving: boolean
   closeAfterReply(): void

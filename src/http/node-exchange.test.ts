@@ -582,6 +582,25 @@ test('draining: replies say close, then nothing is accepted and idle connections
   assert.equal(server.connections, 0)
 })
 
+test('draining: a request that was sent before its connection was ended is answered, and the first one of a new connection', async () => {
+  const { server, port } = await start((exchange) => exchange.reply(200, [], exchange.path), {
+    limits: { ...LIMITS, lingerMs: 5_000 },
+  })
+  const idle = connect(port, '127.0.0.1')
+  assert.match(await talkOn(idle, ask('/first')), /first/)
+  const fresh = connect(port, '127.0.0.1')
+  while (server.connections < 2) await new Promise((resolve) => setTimeout(resolve, 2))
+  const drained = server.drain(20)
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  const late = talkOn(idle, ask('/late'))
+  // Busy past the end of the drain: the request lies in the kernel when the idle connections are ended.
+  for (const untilMs = performance.now() + 40; performance.now() < untilMs; );
+  assert.match(await late, /Connection: close[\s\S]*late/)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  assert.match(await talkOn(fresh, ask('/fresh')), /Connection: close[\s\S]*fresh/)
+  await drained
+})
+
 test('closing lets an answer out that is on its way, and ends all else at once', async () => {
   const { server, port } = await start(
     (exchange) => {

@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
 import { Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
 import type { EventStream, Exchange, ExchangeHandler } from './exchange.ts'
 import { createFastLane, type FastLane } from './fast-exchange.ts'
@@ -55,7 +56,10 @@ export interface NodeServer {
   readonly server: NetServer
   /** Certificate and key for new connections; throws, and keeps the old ones, where the texts do not fit. */
   setTls(texts: TlsTexts): void
-  /** For `ms` every reply carries `Connection: close`; then no connection is accepted and idle ones are closed. */
+  /**
+   * For `ms` every reply carries `Connection: close`; then no connection is accepted and idle ones are closed, those that
+   * have asked for nothing yet after `lingerMs`.
+   */
   drain(ms: number): Promise<void>
   /** Ends everything at once, but for replies on their way: they have `lingerMs` to get out. */
   close(): Promise<void>
@@ -77,6 +81,10 @@ class Connection implements OpenConnection {
 
   get isIdle(): boolean {
     return this.latest === null || this.latest.isFinished
+  }
+
+  get isFresh(): boolean {
+    return this.latest === null
   }
 
   get isLeaving(): boolean {
@@ -587,16 +595,15 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
   return {
     server,
     setTls: (texts) => (server as HttpsServer).setSecureContext(texts),
-    drain: (ms) => {
+    drain: async (ms) => {
       lane.draining = true
-      return new Promise((resolve) => {
-        setTimeout(() => {
-          void stopListening()
-          // The others end with the reply that is due on them.
-          for (const connection of lane.open) if (connection.isIdle) connection.destroy()
-          resolve()
-        }, ms)
-      })
+      await wait(ms)
+      void stopListening()
+      await endIdle(lane, (connection) => !connection.isFresh)
+      // One that was accepted a moment ago has its first request on the way.
+      const untilMs = performance.now() + limits.lingerMs
+      while (isAnyFresh(lane) && performance.now() < untilMs) await wait(FRESH_LOOK_MS)
+      await endIdle(lane, () => true)
     },
     close: async () => {
       lane.draining = true
@@ -617,6 +624,27 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
     get connections() {
       return sockets.size
     },
+  }
+}
+
+const FRESH_LOOK_MS = 20
+const ENDED_AT_ONCE = 64
+
+function isAnyFresh({ open }: Lane): boolean {
+  for (const { isFresh, isIdle } of open) if (isFresh && isIdle) return true
+  return false
+}
+
+/**
+ * The others end with the reply that is due on them. In small numbers and each time after the loop has read what has come
+ * in: a request that a client has sent before its connection was ended must be answered.
+ */
+async function endIdle({ open }: Lane, which: (connection: OpenConnection) => boolean): Promise<void> {
+  let looked = 0
+  for (const connection of [...open]) {
+    if (looked % ENDED_AT_ONCE === 0) await nextTurn()
+    looked += 1
+    if (connection.isIdle && which(connection)) connection.destroy()
   }
 }
 

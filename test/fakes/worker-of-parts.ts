@@ -11,7 +11,7 @@ import { SILENT } from '../../src/ports/log.ts'
 import { createWorkerSide } from '../../src/supervisor.ts'
 
 const limits = LIMITS
-const side = createWorkerSide(limits)
+const side = createWorkerSide()
 const { messages } = side
 const bus = createWorkerBus({ limits, log: SILENT, messages })
 const feed = createWorkerFeed({ messages })

@@ -6,7 +6,7 @@ import { createWorkerSide } from '../../src/supervisor.ts'
 
 const [port = '0', mode = ''] = process.argv.slice(2)
 const limits = { ...LIMITS, drainMs: 100, stopMs: mode === 'stuck' ? 60_000 : 2_000 }
-const side = createWorkerSide(limits)
+const side = createWorkerSide()
 if (mode === 'die') process.exit(7)
 
 let isDraining = false
@@ -23,7 +23,7 @@ side.onDrain(async () => {
   await new Promise((resolve) => setTimeout(resolve, limits.drainMs))
   // Ends when the calls in flight have ended; idle connections are closed.
   await new Promise((resolve) => server.close(resolve))
-})
+}, limits.stopMs)
 server.on('error', (error) => side.fail(error))
 server.listen({ port: Number(port), host: '127.0.0.1', backlog: LIMITS.backlog, exclusive: false }, () => {
   if (mode !== 'hang') side.ready()
