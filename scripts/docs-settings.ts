@@ -64,6 +64,17 @@ tokens:
 A value of \`headers\` or \`env\` may stand in clear unless its name tells of a secret (token, API key, password and so on).
 A token is the text that \`mcp-gateway token create\` printed, by \`env\` or \`file\`, or its SHA-256 as \`hash\`.
 
+## Changing files under a running gateway
+
+The files of \`--config\` and \`--mcp-json\` are watched, and so are the files of secrets that they refer to. A change is
+applied whole, or refused whole with every fault by file and line: on the terminal of \`up\`, in the log, in
+\`GET /v1/status\`, \`mcp-gateway list\` and \`mcp-gateway doctor\`. After a refusal, and while a file is missing, what was
+applied before stays in force. Running calls keep the upstream that they began with; new ones use what is new, in every
+worker. \`mcp-gateway reload\` (\`POST /v1/reload\`, right \`operator\`) reads them at once and answers with what has changed;
+SIGHUP does so too, and with several workers also replaces these one by one. Rows take effect at once. Settings do where
+the last column below says so; a change of another one is reported and takes effect at the next start. Variables of the
+environment are those of the start.
+
 ## Files of clients
 
 \`--mcp-json FILE\` takes the configuration of a client as it is: \`mcpServers\` of Claude Desktop, Claude Code, Cursor,
@@ -82,7 +93,7 @@ export function settingsReference(): string {
     `## The usual ones\n\n${table(['setting', 'default', 'flag', 'what for'], usual.map(shortRow))}`,
     ...sections.map((section) => {
       const own = settings.filter(({ names }) => names[0] === section)
-      return `## ${section}\n\n${table(['setting', 'must be', 'default', 'what for', 'also'], own.map(longRow))}`
+      return `## ${section}\n\n${table(['setting', 'must be', 'default', 'what for', 'also', 'reload'], own.map(longRow))}`
     }),
   ].join('\n')
 }
@@ -97,7 +108,8 @@ function shortRow(setting: NamedSetting): string[] {
 
 function longRow(setting: NamedSetting): string[] {
   const also = [flagOf(setting), ...setting.aliases.map((alias) => `\`${alias}\``)].filter((text) => text !== '')
-  return [`\`${setting.name}\``, setting.shape.noun, defaultOf(setting), setting.about, also.join(', ')]
+  const { name, shape, about, reload } = setting
+  return [`\`${name}\``, shape.noun, defaultOf(setting), about, also.join(', '), reload]
 }
 
 function flagOf({ flag }: NamedSetting): string {

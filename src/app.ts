@@ -17,6 +17,9 @@ import { createHopRelay } from './adapters/hop-workers.ts'
 import { createSqliteStore } from './adapters/store-sqlite.ts'
 import { readBaseEnvironment } from './config/environment.ts'
 import type { Config } from './config/load.ts'
+import { markSecrets } from './config/secret-marks.ts'
+import { createSecretResolver } from './config/secrets.ts'
+import type { Outcome, Reloaded } from './control/configuration.ts'
 import { GatewayError } from './core/errors.ts'
 import type { Limits } from './core/limits.ts'
 import type { UpstreamState } from './core/model.ts'
@@ -28,6 +31,7 @@ import { createSealer } from './mcp/seal.ts'
 import type { Log } from './ports/log.ts'
 import type { FileRows, NewUpstream } from './ports/store.ts'
 import type { Primary } from './primary.ts'
+import { type ConfigFiles, createReloading, type Reloading } from './reload.ts'
 import { createSupervisor, openFilesShortage, type Supervisor, workersAuto } from './supervisor.ts'
 import { restSocketPath, type StartMessage, type WorkerAnswers } from './worker-start.ts'
 
@@ -35,12 +39,22 @@ export interface StartOptions {
   readonly config: Config
   /** Rows of gateway.yaml and mcp.json, of origin `file`. */
   readonly rows: FileRows
+  /** Those files, where they are to be watched and read again. */
+  readonly files?: ConfigFiles
   /** Adds the two demo upstreams of examples/. */
   readonly demo: boolean
   /** How long `settled` waits for upstreams. */
   readonly readyMs: number
   readonly version: string
   readonly log: Log
+  /** A reload has changed it. */
+  readonly setLogLevel?: (level: Config['telemetry']['logLevel']) => void
+}
+
+/** What became of a reload that brought something new. */
+export interface ReloadReport extends Outcome {
+  /** The upstreams that it added or changed, when they have answered or failed. */
+  readonly settled: Promise<readonly UpstreamSummary[]>
 }
 
 export interface UpstreamSummary {
@@ -60,6 +74,10 @@ export interface Running {
   readonly token: string | null
   /** When every upstream has answered or failed, or readyMs is over. */
   readonly settled: Promise<readonly UpstreamSummary[]>
+  /** Reads the files again now. Errors: CONFIG_REFUSED with every fault. */
+  reload(): Promise<Reloaded>
+  /** Hears of every reload that brought something new, whoever asked for it. */
+  onReload(listener: (report: ReloadReport) => void): void
   /** Drains and ends; the second call does nothing more. */
   stop(): Promise<void>
   /** Exit code, when everything has ended. */
@@ -118,12 +136,28 @@ export async function startGateway(options: StartOptions): Promise<Running> {
     if (demo !== null) closers.push(demo.close)
 
     let supervisor: Supervisor | null = null
-    const primary = await createPrimary({
+    let primary: Primary | null = null
+    const secrets = { resolve: createSecretResolver(), mac: (plain: Buffer) => sealer.mac('secret', plain) }
+    const marked = (rows: FileRows): FileRows => markSecrets(rows, secrets)
+    const reloading = createReloading({
+      files: options.files ?? filesOfNone(config, options.rows),
+      marked,
+      primary: () => primary!,
+      config,
+      setLogLevel: (level) => options.setLogLevel?.(level),
+      clock,
+      log,
+    })
+    primary = await createPrimary({
       config,
       publicUrl,
       directory,
       store: await opening,
-      rows: [options.rows, { origin: 'demo', upstreams: demo?.upstreams ?? [], virtualServers: [], tokens: [] }],
+      configuration: reloading.configuration,
+      rows: [
+        marked(options.rows),
+        { origin: 'demo', upstreams: demo?.upstreams ?? [], virtualServers: [], tokens: [] },
+      ],
       sealer,
       baseEnv: readBaseEnvironment(),
       ca,
@@ -133,29 +167,43 @@ export async function startGateway(options: StartOptions): Promise<Running> {
       clock,
       log,
     })
-    closers.push(() => primary.close())
-    const start: StartMessage = {
-      config,
+    closers.push(() => primary?.close())
+    const start = (): StartMessage => ({
+      config: reloading.config(),
       publicUrl,
       port,
       secretKey: secretKey.toString('hex'),
       ca,
       version,
       runPath: directory.runPath,
-    }
-    if (plane !== null) closers.push(await serveHere(plane.createDataPlane, primary, start, log))
+    })
+    if (plane !== null) closers.push(await serveHere(plane.createDataPlane, primary, start(), log))
     else supervisor = await serveByWorkers(primary, start, workers, log, closers)
     directory.announce(publicUrl)
     closers.push(() => directory.withdraw())
+    reloading.start()
+    closers.push(() => reloading.close())
     log.info('start.ready', { url: publicUrl, workers, upstreams: primary.feed.current()?.parts.size ?? 0 })
-    return runningOf(options, primary, publicUrl, closeAll)
+    return runningOf(options, primary, reloading, publicUrl, closeAll)
   } catch (error) {
     await closeAll()
     throw error
   }
 }
 
-function runningOf(options: StartOptions, primary: Primary, url: string, closeAll: () => Promise<void>): Running {
+/** A start without files: there is nothing to read again. */
+function filesOfNone(config: Config, rows: FileRows): ConfigFiles {
+  const first = { config, rows, faults: [], notes: [], settings: new Map(), referred: [] }
+  return { paths: [], first, load: async () => first }
+}
+
+function runningOf(
+  options: StartOptions,
+  primary: Primary,
+  reloading: Reloading,
+  url: string,
+  closeAll: () => Promise<void>,
+): Running {
   let stopping: Promise<void> | null = null
   let end: (code: number) => void = () => {}
   const stopped = new Promise<number>((resolve) => {
@@ -165,6 +213,14 @@ function runningOf(options: StartOptions, primary: Primary, url: string, closeAl
     url,
     token: primary.token,
     settled: summarize(primary, options.readyMs),
+    reload: () => reloading.configuration.reload(),
+    onReload(listener) {
+      reloading.configuration.onOutcome = (outcome) => {
+        const names = outcome.rows.filter(({ kind, change }) => kind === 'upstream' && change !== 'removed')
+        const settled = summarize(primary, options.readyMs, new Set(names.map(({ name }) => name)))
+        listener({ ...outcome, settled })
+      }
+    },
     stop() {
       stopping ??= closeAll().then(
         () => end(0),
@@ -212,11 +268,12 @@ async function serveHere(
 /** Data planes in worker processes, which reach the primary by messages and by two Unix sockets. */
 async function serveByWorkers(
   primary: Primary,
-  start: StartMessage,
+  startNow: () => StartMessage,
   workers: number,
   log: Log,
   closers: (() => unknown)[],
 ): Promise<Supervisor> {
+  const start = startNow()
   const { limits } = start.config
   const childServer = createChildServer({
     children: primary.children,
@@ -236,7 +293,7 @@ async function serveByWorkers(
   const hops = createHopRelay()
   const feed = createFeedSender({ feed: primary.feed, limits, log })
   const answers: { [K in keyof WorkerAnswers]: () => WorkerAnswers[K] } = {
-    start: () => start,
+    start: startNow,
     ended: () => [...primary.sessionEnds.all()].map(({ key, expiresMs }) => [key, expiresMs]),
   }
   const supervisor = createSupervisor({
@@ -311,8 +368,14 @@ async function startDemo(): Promise<Demo> {
   }
 }
 
-async function summarize(primary: Primary, readyMs: number): Promise<UpstreamSummary[]> {
-  const rows = [...(primary.feed.current()?.parts.values() ?? [])].map(({ upstream }) => upstream)
+/** Of all upstreams, or of those with these slugs. */
+async function summarize(
+  primary: Primary,
+  readyMs: number,
+  slugs: ReadonlySet<string> | null = null,
+): Promise<UpstreamSummary[]> {
+  const all = [...(primary.feed.current()?.parts.values() ?? [])].map(({ upstream }) => upstream)
+  const rows = slugs === null ? all : all.filter(({ slug }) => slugs.has(slug))
   await primary.discoverer.whenSettled(
     rows.map(({ id }) => id),
     readyMs,

@@ -54,21 +54,21 @@ const READY_MS = 15_000
 
 /** Settings, then the gateway: both are loaded here and not before. */
 const start: Start = async (flags) => {
-  const [{ loadConfig, readConfigFile, refuseFaults }, { readEnvironment }, { startGateway }, { createLog }] =
-    await Promise.all([
-      import('./config/load.ts'),
-      import('./config/environment.ts'),
-      import('./app.ts'),
-      import('./telemetry/log.ts'),
-    ])
-  const { config, rows, faults, notes } = await loadConfig({
+  const [{ refuseFaults }, { filesOfUp }, { readEnvironment }, { startGateway }, { createLog }] = await Promise.all([
+    import('./config/load.ts'),
+    import('./config/files-of-up.ts'),
+    import('./config/environment.ts'),
+    import('./app.ts'),
+    import('./telemetry/log.ts'),
+  ])
+  const { paths, load } = filesOfUp({
     flags: { ...flags },
     env: readEnvironment(),
-    ...(flags.config === undefined ? {} : { file: readConfigFile(flags.config) }),
-    ...(flags.mcpJson === undefined ? {} : { mcpJson: readConfigFile(flags.mcpJson) }),
     workingDirectory: process.cwd(),
     terminal: process.stderr.isTTY,
   })
+  const first = await load()
+  const { config, rows, faults, notes } = first
   refuseFaults(faults)
   const log = createLog({
     level: config.telemetry.logLevel,
@@ -78,7 +78,10 @@ const start: Start = async (flags) => {
   })
   for (const { at, message } of notes) log.warn('config.note', { at, message })
   const readyMs = flags.readyTimeout === undefined ? READY_MS : (parseDuration(flags.readyTimeout) ?? READY_MS)
-  return startGateway({ config, rows, demo: flags.demo === true, readyMs, version: readVersion(), log })
+  return startGateway({
+    ...{ config, rows, files: { paths, first, load }, demo: flags.demo === true, readyMs, version: readVersion() },
+    ...{ log, setLogLevel: log.setLevel },
+  })
 }
 
 if (import.meta.main) await main(process.argv.slice(2))

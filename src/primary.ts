@@ -8,6 +8,7 @@ import { createPrimaryBus, type PrimaryBus } from './adapters/bus-workers.ts'
 import type { DataDirectory } from './adapters/data-directory.ts'
 import type { Config } from './config/load.ts'
 import { createSecretResolver } from './config/secrets.ts'
+import type { Configuration } from './control/configuration.ts'
 import { createDiscoverer, type Discoverer } from './control/discover.ts'
 import { createRest } from './control/rest.ts'
 import { createSessionEnds, type SessionEnds } from './control/session-ends.ts'
@@ -33,6 +34,7 @@ export interface PrimaryDeps {
   readonly store: Store
   /** What the files and --demo want: each origin's rows are made equal to these. */
   readonly rows: readonly FileRows[]
+  readonly configuration: Pick<Configuration, 'view' | 'reload'>
   readonly sealer: Sealer
   readonly baseEnv: Readonly<Record<string, string>>
   readonly ca: string | null
@@ -56,6 +58,10 @@ export interface Primary {
   readonly rest: ExchangeHandler
   /** The first token's text; null with --open. */
   readonly token: string | null
+  /** Makes the rows of that origin these, here and in every worker. Errors: CONFLICT with every clash, TOO_MANY. */
+  applyRows(rows: FileRows, before: FileRows): Promise<void>
+  /** Takes up the settings that take effect at once, here and in every worker. */
+  applySettings(config: Config): void
   close(): Promise<void>
 }
 
@@ -74,6 +80,15 @@ async function firstToken(store: Store, directory: DataDirectory): Promise<strin
   })
   directory.saveToken(text)
   return text
+}
+
+/** Hashes of the tokens that are not in both lists as they are: what is remembered of them is no longer true. */
+function changedTokens(before: FileRows['tokens'], after: FileRows['tokens']): string[] {
+  const textOf = ({ hash, rights, expiresMs }: FileRows['tokens'][number]): string =>
+    JSON.stringify([hash, rights, expiresMs])
+  const [old, fresh] = [new Set(before.map(textOf)), new Set(after.map(textOf))]
+  const changed = [...before.filter((row) => !fresh.has(textOf(row))), ...after.filter((row) => !old.has(textOf(row)))]
+  return [...new Set(changed.map(({ hash }) => hash))]
 }
 
 export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
@@ -158,6 +173,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     bus,
   })
   const unfollow = discoverer.follow(feed)
+  const commandsAllowed = [...config.access.commandsAllowed]
   const rest = createRest({
     store,
     discoverer,
@@ -169,8 +185,10 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     changed: () => feed.sync().then(holder.built),
     bus,
     sealer,
+    configuration: deps.configuration,
     config: {
-      commandsAllowed: config.access.commandsAllowed,
+      // In place: a reload changes it.
+      commandsAllowed,
       networksAllowed: config.access.networksAllowed,
       publicUrl: deps.publicUrl,
     },
@@ -194,6 +212,20 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     sessionEnds,
     rest,
     token,
+    async applyRows(rows, before) {
+      await store.applyFile(rows)
+      const hashes = changedTokens(before.tokens, rows.tokens)
+      if (hashes.length > 0) bus.publish('callersChanged', { hashes })
+      await feed.sync()
+      await holder.built()
+    },
+    applySettings({ access, telemetry }) {
+      commandsAllowed.splice(0, commandsAllowed.length, ...access.commandsAllowed)
+      authenticator.setJwt(access.jwt)
+      bus.publish('settings', { logLevel: telemetry.logLevel, jwt: access.jwt })
+      // Whoever is connected by a token of before is looked at again.
+      bus.publish('callersChanged', { hashes: null })
+    },
     async close() {
       unhear()
       unfollow()

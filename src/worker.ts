@@ -59,6 +59,10 @@ async function work(side: WorkerSide): Promise<void> {
     open: config.access.open,
     bus,
   })
+  bus.subscribe('settings', ({ logLevel, jwt }) => {
+    log.setLevel(logLevel)
+    authenticator.setJwt(jwt)
+  })
   const children = createChildConnector({ path: childSocketPath(start.runPath, tmpdir()), limits })
   const rest = createForwarder({
     socketPath: restSocketPath(start.runPath),

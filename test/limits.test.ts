@@ -22,6 +22,8 @@ const REACHED: Record<string, readonly [file: string, title: string]> = {
   patternChars: ['src/call/patterns.test.ts', "[`^${'a'.repeat(2_000)}$`"],
   patternWeight: ['src/call/patterns.test.ts', 'all patterns of a schema together have one bound'],
   storeQueueMax: ['src/adapters/store-sqlite.test.ts', 'requests past the bound of the queue are refused'],
+  configQuietMsMax: ['src/config/watch.test.ts', 'a file that never rests is read all the same'],
+  configPollMs: ['test/e2e/reload.test.ts', 'SIGHUP reads the files again'],
   configBytes: ['src/config/load.test.ts', 'a file of 10 MB'],
   secretBytes: ['src/config/files.test.ts', 'is larger than 5 bytes'],
   slugChars: ['src/core/names.test.ts', 'whatever the text, slugify makes a slug'],

@@ -40,6 +40,8 @@ export type Authenticate = (authorization: string | undefined) => Caller | Promi
 
 export interface Authenticator {
   readonly authenticate: Authenticate
+  /** From now on; callers who are known by the secrets before are looked at again. */
+  setJwt(jwt: JwtOptions | null): void
   close(): void
 }
 
@@ -69,7 +71,7 @@ const BEARER = /^bearer +([!-~]+) *$/i
 
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { control, clock, limits, open } = options
-  const verifyJwt = options.jwt === null ? null : createJwtVerifier(options.jwt)
+  let verifyJwt = options.jwt === null ? null : createJwtVerifier(options.jwt)
   const known = new LRUCache<string, Known>({ max: limits.callerCacheItems })
   const strangers = new LRUCache<string, number>({ max: limits.strangerCacheItems })
   const lookups = new Map<string, Promise<Caller>>()
@@ -185,6 +187,12 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       if (strangeUntilMs !== undefined && nowMs < strangeUntilMs)
         throw unauthenticated('The token is unknown, revoked or expired')
       return lookup(hash)
+    },
+    setJwt(jwt) {
+      verifyJwt = jwt === null ? null : createJwtVerifier(jwt)
+      generation += 1
+      known.clear()
+      strangers.clear()
     },
     close() {
       unsubscribe()

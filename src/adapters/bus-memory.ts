@@ -30,7 +30,7 @@ export function createDropCounter(log: Log): { readonly count: number; drop(topi
 }
 
 /** What takes something away from somebody; few of them come, and none may be lost among what anyone can send. */
-const REVOKING: ReadonlySet<Topic> = new Set<Topic>(['callersChanged', 'sessionEnded'])
+const REVOKING: ReadonlySet<Topic> = new Set<Topic>(['callersChanged', 'sessionEnded', 'settings'])
 
 /** Whether one more may wait behind so many others. */
 export function hasRoom(topic: Topic, waiting: number, { busBacklog }: Pick<Limits, 'busBacklog'>): boolean {

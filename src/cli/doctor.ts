@@ -8,6 +8,7 @@ import { type Cli, type CommonOptions, printJson, speaksToGateway } from './comm
 import { EXIT, Failure } from './failure.ts'
 import { type Answer, ask, askAll, findGateway, type Target } from './gateway.ts'
 import { portHolder } from './port-holder.ts'
+import { askConfiguration, type ConfigurationShape } from './reload.ts'
 import type { UpstreamShape } from './shapes.ts'
 import { oneLine, paint, span, withProgress } from './terminal.ts'
 import { offersOf, stateTrouble } from './upstream-text.ts'
@@ -71,6 +72,7 @@ async function examine(cli: Cli, options: DoctorOptions): Promise<Finding[]> {
   try {
     const upstreams = await askAll<UpstreamShape>(gateway, '/v1/upstreams')
     findings.push(ok('token', gateway.token === null ? 'none is needed (--open)' : 'accepted'))
+    findings.push(...configuration(await askConfiguration(gateway)))
     findings.push(...upstreams.map((upstream) => upstreamFinding(cli, upstream)))
     if (upstreams.length === 0) findings.push(note('upstreams', 'there are none yet', 'Add one: mcp-gateway add URL'))
   } catch (error) {
@@ -178,6 +180,21 @@ function clock(cli: Cli, health: Answer): Finding[] {
   const skew = Math.abs(cli.now() - theirs)
   if (skew <= SKEW_MS) return [ok('clock', 'agrees with the gateway')]
   return [fail('clock', `is ${span(skew)} away from the gateway's`, 'Let both machines set their clocks by NTP.')]
+}
+
+function configuration(found: ConfigurationShape | null): Finding[] {
+  if (found === null || found.files.length === 0) return []
+  const about = 'files'
+  const { files, faults, appliedAt, refusedAt, nextStart } = found
+  const [first] = faults
+  if (first !== undefined) {
+    const more = faults.length === 1 ? '' : ` and ${faults.length - 1} more`
+    const what = `refused at ${refusedAt}: ${first.at}: ${first.message}${more}; in force is what was read at ${appliedAt}`
+    return [fail(about, what, 'Correct the file; it is read again by itself. All faults: mcp-gateway reload')]
+  }
+  if (nextStart.length > 0)
+    return [note(about, `${nextStart.join(', ')} changed since the start`, 'Takes effect at the next start.')]
+  return [ok(about, `${files.join(', ')}, read at ${appliedAt}`)]
 }
 
 const MENDS: Readonly<Record<string, string>> = {

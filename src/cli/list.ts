@@ -3,17 +3,23 @@
 import type { Command } from 'commander'
 import { type Cli, type CommonOptions, printJson, speaksToGateway, target } from './command.ts'
 import { askAll } from './gateway.ts'
+import { askConfiguration, faultsText } from './reload.ts'
 import type { UpstreamShape } from './shapes.ts'
 import { paint, styleOfState, table } from './terminal.ts'
 import { type Counts, resourcesOf, shortPlaceOf, stateTrouble } from './upstream-text.ts'
 
 export function listCommand(command: Command, cli: Cli): void {
   speaksToGateway(command).action(async (options: CommonOptions) => {
-    const upstreams = await askAll<UpstreamShape>(target(cli, options), '/v1/upstreams')
+    const gateway = target(cli, options)
+    const upstreams = await askAll<UpstreamShape>(gateway, '/v1/upstreams')
     if (options.json === true) return printJson(cli, upstreams)
     cli.terminal.out(
       upstreams.length === 0 ? 'No upstreams yet. Add one: mcp-gateway add URL\n' : listText(cli, upstreams),
     )
+    const faults = (await askConfiguration(gateway))?.faults ?? []
+    if (faults.length === 0) return
+    const head = 'The configuration files were refused; what was applied before is in force:'
+    cli.terminal.out(`\n${paint(cli.terminal, 'red', head)}\n${faultsText(faults)}`)
   })
 }
 

@@ -102,6 +102,69 @@ test('list shows a table and the trouble below it, with nothing that could steer
   )
 })
 
+const STATUS = (more: object) => ({
+  body: {
+    configuration: {
+      files: ['gateway.yaml'],
+      ...{ appliedAt: '2026-11-22T11:00:00.000Z', refusedAt: null, faults: [], nextStart: [], ...more },
+    },
+  },
+})
+
+test('list and doctor say that the configuration files were refused, or wait for the next start', async () => {
+  const answers = { 'GET /v1/upstreams': { body: { items: [] } }, 'GET /health': { body: {} } }
+  const faults = [
+    { at: 'gateway.yaml:3', message: 'upstreams.a.\u001burl must be a URL' },
+    { at: 'mcp.json:1', message: 'is empty' },
+  ]
+  const refused = { ...answers, 'GET /v1/status': STATUS({ refusedAt: '2026-11-22T11:30:00.000Z', faults }) }
+  const listed = await against(refused, ['list'])
+  assert.match(listed.out, /refused; what was applied before is in force:\ngateway\.yaml:3: upstreams\.a\.\\u001burl/)
+  assert.match(listed.out, /\nmcp\.json:1: is empty\n/)
+  const examined = await against(refused, ['doctor'])
+  assert.match(examined.out, /fail {2}files +refused at 2026-11-22T11:30:00\.000Z: gateway\.yaml:3: .* and 1 more;/)
+  assert.equal(examined.exit, 1)
+  const waits = await against({ ...answers, 'GET /v1/status': STATUS({ nextStart: ['server.port'] }) }, ['doctor'])
+  assert.match(waits.out, /note {2}files +server\.port changed since the start/)
+  const fine = await against({ ...answers, 'GET /v1/status': STATUS({}) }, ['doctor'])
+  assert.match(fine.out, /ok {4}files +gateway\.yaml, read at 2026-11-22T11:00:00\.000Z/)
+  assert.doesNotMatch((await against({ ...answers, 'GET /v1/status': STATUS({}) }, ['list'])).out, /refused/)
+})
+
+test('reload says what has changed, or every fault', async () => {
+  const reload = (answer: object, ...more: string[]) => against({ 'POST /v1/reload': answer }, ['reload', ...more])
+  const rows = [
+    { kind: 'upstream', name: 'a', change: 'added' },
+    { kind: 'server', name: 'b', change: 'removed' },
+  ]
+  const settings = [
+    { name: 'telemetry.logLevel', takesEffect: 'at once' },
+    { name: 'server.port', takesEffect: 'next start' },
+  ]
+  const body = { files: ['gateway.yaml', 'mcp.json'], rows, settings }
+  const changed = await reload({ body })
+  assert.equal(
+    changed.out,
+    `gateway.yaml, mcp.json applied
+  + upstream a added
+  - virtual server b removed
+  ~ telemetry.logLevel in force
+  ! server.port changed: takes effect at the next start
+`,
+  )
+  assert.deepEqual(JSON.parse((await reload({ body }, '--json')).out), body)
+  const same = await reload({ body: { files: ['gateway.yaml'], rows: [], settings: [] } })
+  assert.match(same.out, /nothing has changed/)
+  const none = await reload({ body: { files: [], rows: [], settings: [] } })
+  assert.match(none.out, /without --config and --mcp-json/)
+  const errors = [{ at: 'gateway.yaml:2', message: 'is wrong' }]
+  const problem = { code: 'CONFIG_REFUSED', detail: 'Nothing of it was applied', errors }
+  const refused = await reload({ status: 409, body: problem })
+  assert.equal(refused.exit, 1)
+  assert.match(refused.err, /^gateway\.yaml:2: is wrong\nCONFIG_REFUSED {2}1 to correct; nothing was changed\n/)
+  assert.equal((await reload({ status: 403, body: { code: 'FORBIDDEN', detail: 'no' } })).exit, 4)
+})
+
 test('list follows cursors and prints JSON', async () => {
   const { out, asked } = await against(
     {

@@ -49,6 +49,11 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     later: true,
     load: async () => (await import('./remove.ts')).removeCommand,
   },
+  reload: {
+    about: 'have the gateway read its configuration files again',
+    later: true,
+    load: async () => (await import('./reload.ts')).reloadCommand,
+  },
   token: {
     about: 'create, list and revoke tokens',
     later: true,

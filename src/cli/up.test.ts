@@ -36,6 +36,8 @@ function running(upstreams: readonly UpstreamSummary[], token: string | null = '
     token,
     settled,
     stop: async () => {},
+    reload: async () => {},
+    onReload: () => {},
     stopped: settled.then(() => new Promise((resolve) => setImmediate(resolve, exit))),
   }
 }

@@ -2,11 +2,13 @@
 // when every upstream has answered or failed, one line for each and one `curl` line that calls a tool.
 // Absent on purpose: the start itself (config/ and app.ts, handed in by main.ts, as commands know neither).
 
+import { closeSync, openSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { GatewayError } from '../core/errors.ts'
 import type { Cli } from './command.ts'
 import { EXIT, Failure, usage } from './failure.ts'
 import { portHolder } from './port-holder.ts'
+import { type FaultShape, faultsText, type ReloadedShape, reloadedText } from './reload.ts'
 import { cut, oneLine, paint, styleOfState } from './terminal.ts'
 import { offersOf, troubleOf } from './upstream-text.ts'
 
@@ -36,12 +38,23 @@ export interface UpstreamSummary {
   readonly nextRetryMs: number | null
 }
 
+export interface ReloadReport extends ReloadedShape {
+  /** Empty where the files were applied. */
+  readonly faults: readonly FaultShape[]
+  /** The upstreams that were added or changed, when they have answered or failed. */
+  readonly settled: Promise<readonly UpstreamSummary[]>
+}
+
 export interface Running {
   readonly url: string
   /** Null with --open. */
   readonly token: string | null
   /** When every upstream has answered or failed, or the ready time-out is over. */
   readonly settled: Promise<readonly UpstreamSummary[]>
+  /** Reads the configuration files again. */
+  reload(): Promise<unknown>
+  /** Hears of every reload that brought something new. */
+  onReload(listener: (report: ReloadReport) => void): void
   stop(): Promise<void>
   /** The exit code, when everything has ended. */
   readonly stopped: Promise<number>
@@ -72,6 +85,7 @@ export function upCommand(command: Command, cli: Cli, start: Start): void {
       }
       const ignoreSignals = stopOnSignals(cli, running)
       try {
+        running.onReload((reloaded) => void tellReload(cli, flags, reloaded))
         await Promise.race([report(cli, flags, running), running.stopped])
         const exit = await running.stopped
         if (exit !== 0)
@@ -124,7 +138,8 @@ const SECOND_SIGNAL_MS = 1_000
 
 /**
  * The first SIGINT or SIGTERM drains, a second one ends at once. Within a second it is the same one again: a terminal
- * signals the whole group, and npm and the launcher pass on what they get.
+ * signals the whole group, and npm and the launcher pass on what they get. SIGHUP reads the configuration files again,
+ * and with several workers also replaces them one by one (supervisor.ts); when it says that the terminal is gone, it ends.
  */
 export function stopOnSignals(cli: Cli, running: Running): () => void {
   let firstMs: number | null = null
@@ -135,12 +150,46 @@ export function stopOnSignals(cli: Cli, running: Running): () => void {
       void running.stop()
     } else if (cli.now() - firstMs >= SECOND_SIGNAL_MS) process.exit(EXIT.failure)
   }
-  // With several workers a SIGHUP replaces them (supervisor.ts); without, it is the end of the terminal.
-  const signals = ['SIGINT', 'SIGTERM', ...(process.listenerCount('SIGHUP') === 0 ? ['SIGHUP'] : [])]
-  for (const signal of signals) process.on(signal, onSignal)
-  return () => {
-    for (const signal of signals) process.off(signal, onSignal)
+  const hadTerminal = cli.terminal.live || cli.terminal.columns !== null
+  const onHangup = (): void => {
+    if (hadTerminal && isTerminalGone()) onSignal()
+    // Whoever hears of reloads is told of a refusal too.
+    else running.reload().catch(() => {})
   }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, onSignal)
+  process.on('SIGHUP', onHangup)
+  return () => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal)
+    process.off('SIGHUP', onHangup)
+  }
+}
+
+/** A terminal that was closed no longer answers to its name. */
+function isTerminalGone(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'))
+    return false
+  } catch {
+    return true
+  }
+}
+
+async function tellReload(cli: Cli, flags: UpFlags, { settled, ...reloaded }: ReloadReport): Promise<void> {
+  const isRefused = reloaded.faults.length > 0
+  if (flags.json === true) {
+    const event = isRefused ? 'refused' : 'reloaded'
+    cli.terminal.out(`${JSON.stringify({ event, ...reloaded })}\n`)
+    return
+  }
+  if (isRefused) {
+    const head = `${oneLine(reloaded.files.join(', '))} refused, nothing was changed:`
+    cli.terminal.out(`${paint(cli.terminal, 'red', head)}\n${faultsText(reloaded.faults)}`)
+    return
+  }
+  cli.terminal.out(reloadedText(cli.terminal, reloaded))
+  const upstreams = await settled
+  const width = Math.max(0, ...upstreams.map(({ slug }) => slug.length))
+  cli.terminal.out(upstreams.map((upstream) => upstreamLine(cli, upstream, width)).join(''))
 }
 
 async function report(cli: Cli, flags: UpFlags, running: Running): Promise<void> {

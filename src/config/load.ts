@@ -60,6 +60,10 @@ export interface LoadedConfig {
   readonly faults: readonly Fault[]
   /** What was read but has no effect. */
   readonly notes: readonly Fault[]
+  /** What each setting is and where it stands; by its name. */
+  readonly settings: ReadonlyMap<string, Found>
+  /** Files besides these two that were read, or that rows refer to. */
+  readonly referred: readonly string[]
 }
 
 /** The text of a configuration file. Errors: CONFIG_INVALID. */
@@ -80,7 +84,11 @@ export async function loadConfig(sources: ConfigSources): Promise<LoadedConfig> 
   const imported = sources.mcpJson === undefined ? [] : await loader.readMcpJson(sources.mcpJson, own.upstreams)
   const rows = { ...own, upstreams: [...own.upstreams, ...imported] }
   loader.noteUnknownVariables()
-  return { config, rows, faults: inOrder(loader.faults), notes: loader.notes }
+  const referred = [...loader.filesRead, ...rows.upstreams.flatMap(({ spec }) => filesOf(spec.transport))]
+  return {
+    ...{ config, rows, faults: inOrder(loader.faults), notes: loader.notes },
+    ...{ settings: loader.found, referred: [...new Set(referred)] },
+  }
 }
 
 /** Places in the order in which they were first met, and the faults of one file by their lines. */
@@ -110,7 +118,7 @@ interface ReadFile {
 }
 
 /** Where a value came from, for faults that only show later. */
-interface Found {
+export interface Found {
   readonly value: unknown
   readonly at: string
 }
@@ -121,6 +129,8 @@ const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/
 class Loader {
   readonly faults: Fault[] = []
   readonly notes: Fault[] = []
+  readonly filesRead: string[] = []
+  found: ReadonlyMap<string, Found> = new Map()
   readonly #sources: ConfigSources
   readonly #home: string
   readonly #secrets: SecretSources
@@ -128,7 +138,11 @@ class Loader {
   constructor(sources: ConfigSources) {
     this.#sources = sources
     this.#home = sources.env.HOME || homedir()
-    this.#secrets = { env: sources.env, readFile: (path) => readTextFile(path, LIMITS.secretBytes) }
+    const readFile = (path: string): string => {
+      this.filesRead.push(path)
+      return readTextFile(path, LIMITS.secretBytes)
+    }
+    this.#secrets = { env: sources.env, readFile }
   }
 
   async readFile({ path, text }: ConfigText): Promise<ReadFile | null> {
@@ -188,6 +202,7 @@ class Loader {
 
   settings(file: ReadFile | null): Config {
     const found = new Map(allSettings().map((setting) => [setting.name, this.#find(setting, file)]))
+    this.found = found
     const values = valuesOf(SETTINGS, [], found) as Values
     const { server, access, limits, telemetry, defaults } = values
     const { jwt: _jwt, staleMax, ...openAccess } = access
@@ -324,6 +339,14 @@ class Loader {
     else if (this.faults.length === LIMITS.configFaultsMax)
       this.faults.push({ at, message: 'and there are more faults' })
   }
+}
+
+/** Files that hold secrets of an upstream. */
+function filesOf(transport: NewUpstream['spec']['transport']): string[] {
+  const secrets = (transport.kind === 'http' ? transport.headers : transport.env) ?? {}
+  return Object.values(secrets).flatMap((secret) =>
+    typeof secret === 'object' && 'file' in secret ? [secret.file] : [],
+  )
 }
 
 function valuesOf(group: object, names: readonly string[], found: ReadonlyMap<string, Found>): object {

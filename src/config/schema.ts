@@ -30,19 +30,22 @@ export interface Setting<T = unknown> {
   readonly flag: string | null
   /** Names of variables besides MCP_GATEWAY_<SECTION>_<NAME>. */
   readonly aliases: readonly string[]
+  /** When a change in a file of a running gateway takes effect. */
+  readonly reload: 'at once' | 'next start'
 }
 
 interface Extras {
   readonly usual?: boolean
   readonly flag?: string
   readonly aliases?: readonly string[]
+  readonly reload?: Setting['reload']
 }
 
 function setting<T>(shape: Shape<T>, otherwise: T, about: string, extras?: Extras): Setting<T> & { default: T }
 function setting<T>(shape: Shape<T>, otherwise: null, about: string, extras?: Extras): Setting<T>
 function setting<T>(shape: Shape<T>, otherwise: T | null, about: string, extras: Extras = {}): Setting<T> {
-  const { usual = false, flag = null, aliases = [] } = extras
-  return { shape, default: otherwise, about, usual, flag, aliases }
+  const { usual = false, flag = null, aliases = [], reload = 'next start' } = extras
+  return { shape, default: otherwise, about, usual, flag, aliases, reload }
 }
 
 /** A setting of a number of core/limits.ts, which is its default. */
@@ -99,15 +102,23 @@ export const SETTINGS = {
   access: {
     open: setting(yesOrNo(), false, 'Asks nobody for a token; refused on any address but loopback.', { flag: 'open' }),
     jwt: {
-      secret: setting(secret(), null, 'HS256 secret of at least 32 bytes; with it JWTs are accepted.', { usual: true }),
-      previousSecret: setting(secret(), null, 'The secret before, accepted until it is removed.'),
-      issuer: setting(text({ max: 512 }), null, 'The iss that a JWT must carry.'),
-      audience: setting(text({ max: 512 }), null, 'The aud that a JWT must carry; default is server.publicUrl.'),
+      secret: setting(secret(), null, 'HS256 secret of at least 32 bytes; with it JWTs are accepted.', {
+        usual: true,
+        reload: 'at once',
+      }),
+      previousSecret: setting(secret(), null, 'The secret before, accepted until it is removed.', {
+        reload: 'at once',
+      }),
+      issuer: setting(text({ max: 512 }), null, 'The iss that a JWT must carry.', { reload: 'at once' }),
+      audience: setting(text({ max: 512 }), null, 'The aud that a JWT must carry; default is server.publicUrl.', {
+        reload: 'at once',
+      }),
     },
     hosts: setting(list(host, 100), [], 'Further values of Host that are accepted.'),
     origins: setting(list(origin, 100), [], 'Origins of web pages that may call (CORS).', { usual: true }),
     commandsAllowed: setting(names, [], 'Commands that administrators who are no operators may register.', {
       usual: true,
+      reload: 'at once',
     }),
     networksAllowed: setting(names, [], 'Private networks that upstreams of such administrators may have.', {
       usual: true,
@@ -165,6 +176,7 @@ export const SETTINGS = {
     logLevel: setting(choice('debug', 'info', 'warn', 'error', 'silent'), 'warn', 'Least level of log lines.', {
       usual: true,
       flag: 'logLevel',
+      reload: 'at once',
     }),
     logFormat: setting(choice('auto', 'json', 'text'), 'auto', 'Form of log lines; auto is text on a terminal.'),
   },

@@ -62,6 +62,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
   'GET /version': { status: 200 },
   'GET /openapi.json': { status: 200 },
   'GET /v1/status': { status: 200 },
+  'POST /v1/reload': { status: 200 },
   'GET /v1/upstreams': { status: 200 },
   'POST /v1/upstreams': {
     body: () => ({ slug: fresh(), transport: URLS }),
@@ -106,13 +107,17 @@ const isVersioned = (route: Route): boolean =>
   hasName(route) && (route.method === 'PATCH' || (route.method === 'DELETE' && !route.path.includes('{token}')))
 const pathTo = (route: Route, name: string): string => route.path.replace(/\{\w+\}/, encodeURIComponent(name))
 
+/** Who may use it. */
+const asOf = (route: Route): Ask => (route.permission === 'operator' ? { as: 'operator' } : {})
+
 /** A good request of a route, with changes. */
 async function askWell(route: Route, ask: Ask = {}): Promise<Answered> {
   const sample = sampleOf(route)
   const made = (await sample.make?.()) ?? { name: sample.name ?? '', version: undefined }
   const ifMatch: Record<string, string> = made.version === undefined ? {} : { 'if-match': `"v${made.version}"` }
   const body = sample.body === undefined ? {} : { body: sample.body() }
-  return rest.ask(route.method, pathTo(route, made.name), { ...body, ...ask, headers: { ...ifMatch, ...ask.headers } })
+  const headers = { ...ifMatch, ...ask.headers }
+  return rest.ask(route.method, pathTo(route, made.name), { ...asOf(route), ...body, ...ask, headers })
 }
 
 function assertRefused(answer: Answered, code: ErrorCode): void {
@@ -164,6 +169,7 @@ for (const route of TABLE) {
       assert.match(String(answer.headers['www-authenticate']), /^Bearer realm="mcp-gateway"/)
     }
     if (route.permission === 'admin') assertRefused(await askWell(route, { as: 'use' }), 'FORBIDDEN')
+    if (route.permission === 'operator') assertRefused(await askWell(route, { as: 'admin' }), 'OPERATOR_ONLY')
     if (route.permission === 'use') {
       const { text } = await rest.token(fresh(), ['admin'])
       assertRefused(await askWell(route, { as: { authorization: `Bearer ${text}` } }), 'FORBIDDEN')
@@ -172,7 +178,7 @@ for (const route of TABLE) {
 
   test(`${name}: a parameter that it does not know, or that is there twice`, async () => {
     const path = pathTo(route, sampleOf(route).name ?? 'x')
-    const good = { body: sampleOf(route).body?.(), headers: { 'if-match': '*' } }
+    const good = { ...asOf(route), body: sampleOf(route).body?.(), headers: { 'if-match': '*' } }
     assert.deepEqual(placesOf(await rest.ask(route.method, `${path}?nonsense=1`, good)), ['?nonsense'])
     assert.deepEqual(placesOf(await rest.ask(route.method, `${path}?__proto__=1`, good)), ['?__proto__'])
     for (const known of Object.keys(route.query ?? {}))
@@ -208,6 +214,7 @@ for (const route of TABLE) {
         const { make, name: read, body, status } = sampleOf(route)
         const made = (await make?.()) ?? { name: read ?? '' }
         const answer = await rest.ask(route.method, path.replace(/\{\w+\}/, made.name), {
+          ...asOf(route),
           ...(body === undefined ? {} : { body: body() }),
           headers: path.startsWith('/v1/') ? { 'if-match': '*' } : {},
         })
@@ -313,12 +320,13 @@ for (const route of TABLE) {
 }
 
 test('while the store is away every route that needs it says so, and those that do not go on', async () => {
-  const storeless = ['/', '/version', '/openapi.json', '/v1/tools', '/v1/prompts', '/v1/resources']
+  const storeless = ['/', '/version', '/openapi.json', '/v1/reload', '/v1/tools', '/v1/prompts', '/v1/resources']
   const requests: (() => Promise<[Route, Answered]>)[] = []
   for (const route of TABLE) {
     const sample = sampleOf(route)
     const { name: made } = (await sample.make?.()) ?? { name: sample.name ?? '' }
-    const ask = { ...(sample.body === undefined ? {} : { body: sample.body() }), headers: { 'if-match': '*' } }
+    const body = sample.body === undefined ? {} : { body: sample.body() }
+    const ask = { ...asOf(route), ...body, headers: { 'if-match': '*' } }
     requests.push(async () => [route, await rest.ask(route.method, pathTo(route, made), ask)])
   }
   await rest.ask('GET', '/version')

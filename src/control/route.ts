@@ -10,6 +10,7 @@ import type { Feed } from '../ports/feed.ts'
 import type { Log } from '../ports/log.ts'
 import type { Store } from '../ports/store.ts'
 import type { Snapshot } from '../registry/snapshot.ts'
+import type { Configuration } from './configuration.ts'
 import type { Discoverer } from './discover.ts'
 import type { Privilege } from './privilege.ts'
 import type { Schema } from './schemas.ts'
@@ -36,6 +37,7 @@ export interface RestDeps {
   readonly bus: Pick<Bus, 'publish'>
   readonly sealer: Sealer
   readonly config: RestConfig
+  readonly configuration: Pick<Configuration, 'view' | 'reload'>
   readonly clock: Clock
   readonly log: Log
   readonly version: string

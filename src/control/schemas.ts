@@ -401,9 +401,48 @@ export const VERSION_ANSWER = {
     protocolVersions: { type: 'array', items: { type: 'string' } },
   },
 } as const
+const CONFIG_FAULT = {
+  type: 'object',
+  required: ['at', 'message'],
+  properties: { at: { type: 'string', description: 'FILE:LINE' }, message: { type: 'string' } },
+} as const
+export const RELOADED = {
+  type: 'object',
+  required: ['files', 'rows', 'settings'],
+  properties: {
+    files: {
+      type: 'array',
+      items: { type: 'string' },
+      description: 'Empty where the gateway was started without any.',
+    },
+    rows: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['kind', 'name', 'change'],
+        properties: {
+          kind: { enum: ['upstream', 'server', 'token'] },
+          name: { type: 'string' },
+          change: { enum: ['added', 'changed', 'removed'] },
+        },
+      },
+    },
+    settings: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['name', 'takesEffect'],
+        properties: { name: { type: 'string' }, takesEffect: { enum: ['at once', 'next start'] } },
+      },
+    },
+  },
+} as const
 export const STATUS = {
   type: 'object',
-  required: ['version', 'ready', 'startedAt', 'uptimeSeconds', 'workers', 'definitionVersion', 'upstreams', 'counts'],
+  required: [
+    ...['version', 'ready', 'startedAt', 'uptimeSeconds', 'workers', 'definitionVersion', 'upstreams'],
+    ...['configuration', 'counts'],
+  ],
   properties: {
     version: { type: 'string' },
     ready: { type: 'boolean' },
@@ -420,6 +459,23 @@ export const STATUS = {
         connecting: { type: 'integer' },
         down: { type: 'integer' },
         disabled: { type: 'integer' },
+      },
+    },
+    configuration: {
+      type: 'object',
+      description:
+        'The files of --config and --mcp-json. With faults they were refused, and those before are in force.',
+      required: ['files', 'appliedAt', 'refusedAt', 'faults', 'nextStart'],
+      properties: {
+        files: { type: 'array', items: { type: 'string' } },
+        appliedAt: TIME,
+        refusedAt: TIME_OR_NULL,
+        faults: { type: 'array', items: CONFIG_FAULT },
+        nextStart: {
+          type: 'array',
+          items: { type: 'string' },
+          description: 'Settings that are other in the files and take effect at the next start.',
+        },
       },
     },
     counts: {
@@ -500,6 +556,7 @@ export const NAMED: ReadonlyMap<Schema, string> = new Map<Schema, string>([
   [PROMPT, 'Prompt'],
   [RESOURCE, 'Resource'],
   [STATUS, 'Status'],
+  [RELOADED, 'Reloaded'],
   [COUNTS, 'Counts'],
   [PROBLEM, 'Problem'],
 ])

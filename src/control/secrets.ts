@@ -25,7 +25,7 @@ export function redactUrl(text: string): string {
   return `${text.slice(0, at)}?${shown.join('&')}`
 }
 
-export function redactTransport(transport: Transport): Transport {
+export function redactTransport({ secretsMark: _ours, ...transport }: Transport): Transport {
   if (transport.kind === 'stdio')
     return transport.env === undefined ? transport : { ...transport, env: redact(transport.env) }
   const urls = transport.urls.map(redactUrl)

@@ -4,7 +4,7 @@
 import { LEGACY_REVISIONS, MODERN_REVISIONS } from '../core/model.ts'
 import { rfc3339 } from '../core/time.ts'
 import type { RestContext, Route } from './route.ts'
-import { INDEX, STATUS, VERSION_ANSWER } from './schemas.ts'
+import { INDEX, RELOADED, STATUS, VERSION_ANSWER } from './schemas.ts'
 
 export const statusRoutes: readonly Route[] = [
   {
@@ -54,6 +54,14 @@ export const statusRoutes: readonly Route[] = [
     answers: { 200: STATUS },
     handle: async (_, context) => ({ status: 200, body: await statusOf(context) }),
   },
+  {
+    method: 'POST',
+    path: '/v1/reload',
+    permission: 'operator',
+    summary: 'Read the configuration files again and apply them whole, or refuse them whole',
+    answers: { 200: RELOADED },
+    handle: async (_, { configuration }) => ({ status: 200, body: await configuration.reload() }),
+  },
 ]
 
 async function statusOf(context: RestContext): Promise<object> {
@@ -74,6 +82,7 @@ async function statusOf(context: RestContext): Promise<object> {
     workers: context.workers(),
     definitionVersion: snapshot?.definitionVersion ?? 0,
     upstreams,
+    configuration: configurationOf(context),
     counts: {
       tools: everything?.tools.length ?? 0,
       prompts: everything?.prompts.length ?? 0,
@@ -81,5 +90,16 @@ async function statusOf(context: RestContext): Promise<object> {
       templates: everything?.templates.length ?? 0,
       servers: (await context.store.virtualServers()).length,
     },
+  }
+}
+
+function configurationOf({ configuration }: RestContext): object {
+  const { files, appliedMs, refused, nextStart } = configuration.view()
+  return {
+    files,
+    appliedAt: rfc3339(appliedMs),
+    refusedAt: refused === null ? null : rfc3339(refused.atMs),
+    faults: refused?.faults ?? [],
+    nextStart,
   }
 }

@@ -261,6 +261,13 @@ export const CATALOGUE = {
     'Remove something first; the limit is named in the message.',
   ),
   CONFIG_INVALID: entry(500, -31031, false, 'The configuration is not valid', 'Correct the lines that are named.'),
+  CONFIG_REFUSED: entry(
+    409,
+    -31037,
+    false,
+    'The configuration files were refused',
+    'Correct the lines that are named; what was applied before stays in force.',
+  ),
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof CATALOGUE

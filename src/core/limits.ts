@@ -169,6 +169,8 @@ export const LIMITS = {
   configNodes: 100_000, // Values of a configuration file.
   configDepth: 32, // Nesting of a configuration file.
   configFaultsMax: 100, // Faults of configuration files that are listed.
+  configPollMs: 300, // How often configuration files are looked at; what has changed must stay so for one more look …
+  configQuietMsMax: 5_000, // … or be changing for this long.
   secretBytes: 64 * 1024, // Largest file that a configuration file refers to.
   // names
   slugChars: 24, // Longest slug.

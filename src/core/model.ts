@@ -35,6 +35,7 @@ export interface ToolOverride {
   readonly callMs?: number
 }
 
+/** `secretsMark`: which secrets the references of a file's row stood for when it was applied (config/secret-marks.ts). */
 export interface HttpTransport {
   readonly kind: 'http'
   /** One or more URLs of the same server: least in flight, with outlier ejection. */
@@ -43,6 +44,7 @@ export interface HttpTransport {
   /** PEM of an extra or pinned CA. With `caPinned` only it is trusted. */
   readonly ca?: string
   readonly caPinned?: boolean
+  readonly secretsMark?: string
 }
 
 export interface StdioTransport {
@@ -58,6 +60,7 @@ export interface StdioTransport {
   readonly processes?: number
   readonly childrenMax?: number
   readonly idleMs?: number
+  readonly secretsMark?: string
 }
 
 /** What a person configures about an upstream. */

@@ -4,6 +4,15 @@
 import type { LogLevel } from '../core/call.ts'
 import type { LinkQuestion } from './control.ts'
 
+export type LogLevelSetting = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+/** The secrets themselves, the newest first. */
+export interface JwtSetting {
+  readonly secret: readonly string[]
+  readonly issuer: string
+  readonly audience: string
+}
+
 export interface BusEvents {
   /** A discovery has stored other definitions of these upstreams: the registry is read again at once. */
   definitions: {
@@ -16,6 +25,8 @@ export interface BusEvents {
   sessionLevel: { readonly session: string; readonly level: LogLevel }
   /** A token was revoked or its rights changed: verified callers are forgotten. */
   callersChanged: { readonly hashes: readonly string[] | null }
+  /** Settings that a reload has changed and that take effect at once. */
+  settings: { readonly logLevel: LogLevelSetting; readonly jwt: JwtSetting | null }
   /** notifications/cancelled of a legacy session that did not find its call in this worker. `id` is raw JSON text. */
   cancel: { readonly session: string; readonly id: string }
   /** A resource changed upstream: those who watch it by these names (ports/control) are told. */

@@ -37,8 +37,15 @@ function toText(time: string, level: Level, event: string, fields: Fields): stri
   return `${time.slice(11, 19)} ${level.padEnd(5)} ${event}${rest.length > 0 ? ` ${rest.join(' ')}` : ''}\n`
 }
 
-export function createLog(options: LogOptions): Log {
-  const least = options.level === 'silent' ? Number.POSITIVE_INFINITY : ORDER[options.level]
+/** A log whose level can be changed while it is in use. */
+export interface AdjustableLog extends Log {
+  setLevel(level: LogOptions['level']): void
+}
+
+const leastOf = (level: LogOptions['level']): number => (level === 'silent' ? Number.POSITIVE_INFINITY : ORDER[level])
+
+export function createLog(options: LogOptions): AdjustableLog {
+  let least = leastOf(options.level)
   const line = (level: Level, event: string, given: Fields = {}): void => {
     if (ORDER[level] < least) return
     const time = new Date(options.now()).toISOString()
@@ -51,6 +58,9 @@ export function createLog(options: LogOptions): Log {
     options.write(`${plain(JSON.stringify({ time, level, event, ...members }))}\n`)
   }
   return {
+    setLevel(level) {
+      least = leastOf(level)
+    },
     enabled: (level) => ORDER[level] >= least,
     debug: (event, fields) => line('debug', event, fields),
     info: (event, fields) => line('info', event, fields),

@@ -117,7 +117,7 @@ interface Opened {
 
 const CLOSE_MS = 2_000
 /** How often a link is opened whose upstream is changed meanwhile. */
-const OPENINGS_MAX = 3
+const OPENINGS_MAX = 20
 
 function mapKey({ upstreamId, owner, asks }: LinkKey): string {
   return `${upstreamId}\n${owner}\n${asks}`

@@ -56,6 +56,11 @@ interface Entry {
   readonly links: Map<string, OpenLink>
   readonly opening: Map<string, Promise<OpenLink>>
   isDown: boolean
+  /** Calls that use it. */
+  users: number
+  /** Once it was replaced: the timer of its last moment. Each has a call still, so there are no more than calls in flight. */
+  ending: NodeJS.Timeout | null
+  hasEnded: boolean
 }
 
 /** After these the address, or the child, is suspect; anything else is an answer. */
@@ -115,8 +120,12 @@ class UpstreamLinks implements Upstreams {
   readonly #deps: UpstreamsDeps
   readonly #ids: Ids
   readonly #entries = new Map<string, Entry>()
-  /** Pools that end with their last call. */
-  readonly #retiring = new Set<Pool>()
+  /** Those that were replaced, until their last call has ended … */
+  readonly #ending = new Set<Entry>()
+  /** … and their pools, until the last bytes have come. */
+  readonly #closing = new Set<Pool>()
+  /** What upstreams are now; null before anybody has said so. */
+  #views: ReadonlyMap<string, UpstreamView> | null = null
   /** Questions of servers that name no call, which a call of ours has taken. */
   readonly #asked = new Map<number, Cancel>()
   readonly #unsubscribe: readonly (() => void)[]
@@ -147,6 +156,7 @@ class UpstreamLinks implements Upstreams {
       call,
     }
     const entry = this.#entry(view)
+    entry.users += 1
     try {
       // Only a server that keeps state per link needs one of its own, or one that may ask.
       const owner = ownerOf(view, call)
@@ -159,10 +169,14 @@ class UpstreamLinks implements Upstreams {
     } catch (error) {
       if (error instanceof GatewayError) this.#report(entry, error)
       throw error
+    } finally {
+      entry.users -= 1
+      if (entry.users === 0 && entry.ending !== null) this.#end(entry)
     }
   }
 
   upstreamsChanged(views: ReadonlyMap<string, UpstreamView>): void {
+    this.#views = views
     for (const [id, entry] of this.#entries) {
       const view = views.get(id)
       if (view === undefined || keyOf(view) !== entry.key) {
@@ -175,21 +189,18 @@ class UpstreamLinks implements Upstreams {
   async close(): Promise<void> {
     this.#isClosed = true
     for (const leave of this.#unsubscribe) leave()
-    const entries = [...this.#entries.values()]
+    for (const entry of [...this.#entries.values(), ...this.#ending]) this.#end(entry, 0)
     this.#entries.clear()
-    for (const entry of entries) this.#retire(entry, 0)
-    await Promise.all([...this.#retiring].map((pool) => pool.close(0)))
+    await Promise.all([...this.#closing].map((pool) => pool.close(0)))
   }
 
   // --- upstreams ------------------------------------------------------------------------------------------------------
 
   #entry(view: UpstreamView): Entry {
     const known = this.#entries.get(view.id)
-    if (known !== undefined) {
-      if (known.view === view) return known
-      if (known.key === keyOf(view)) return this.#update(known, view)
-      this.#retire(known)
-    }
+    if (known?.view === view) return known
+    const key = keyOf(view)
+    if (known?.key === key) return this.#update(known, view)
     if (this.#isClosed) throw new GatewayError('SHUTTING_DOWN')
     const { transport, privileged } = view.spec
     const options = { isPrivileged: privileged === true, connectMs: view.connectMs }
@@ -201,14 +212,21 @@ class UpstreamLinks implements Upstreams {
     }
     const entry: Entry = {
       view,
-      key: keyOf(view),
+      key,
       pool,
       wire: null,
       links: new Map(),
       opening: new Map(),
       isDown: false,
+      users: 0,
+      ending: null,
+      hasEnded: false,
     }
-    this.#entries.set(view.id, entry)
+    const current = this.#views?.get(view.id)
+    if (this.#views === null || (current !== undefined && keyOf(current) === key)) {
+      if (known !== undefined) this.#retire(known)
+      this.#entries.set(view.id, entry)
+    } else this.#retire(entry) // A call that began before the upstream was changed: nobody else needs it.
     return this.#update(entry, view)
   }
 
@@ -221,14 +239,27 @@ class UpstreamLinks implements Upstreams {
     return entry
   }
 
-  /** Calls under way end first, within the longest time that one may take without progress. */
-  #retire(entry: Entry, graceMs = entry.view.callMs): void {
+  /** Ends with its last call, within the longest time that one may take without progress. */
+  #retire(entry: Entry): void {
+    entry.ending = setTimeout(() => this.#end(entry, 0), entry.view.callMs)
+    this.#ending.add(entry)
+    // A turn later: whoever has just got it counts only now.
+    setImmediate(() => {
+      if (entry.users === 0) this.#end(entry)
+    })
+  }
+
+  #end(entry: Entry, graceMs = entry.view.callMs): void {
+    clearTimeout(entry.ending ?? undefined)
+    this.#ending.delete(entry)
+    if (entry.hasEnded) return
+    entry.hasEnded = true
     for (const link of entry.links.values()) link.stdio?.retire(graceMs)
     entry.links.clear()
     const { pool } = entry
     if (pool === null) return
-    this.#retiring.add(pool)
-    void pool.close(graceMs).finally(() => this.#retiring.delete(pool))
+    this.#closing.add(pool)
+    void pool.close(graceMs).finally(() => this.#closing.delete(pool))
   }
 
   /** The primary hears of changes only: the first failure, and the first success after one. */
@@ -408,8 +439,9 @@ class UpstreamLinks implements Upstreams {
       const ticket = await this.#deps.control.openLink(key)
       try {
         const link = await this.#use(entry, owner, ticket)
-        // It may have been replaced while we waited; then it serves this call only.
-        if (this.#entries.get(entry.view.id) === entry) this.#keep(entry, link)
+        // It may have been replaced while we waited; then its link ends with the calls that it has still.
+        if (entry.hasEnded) link.stdio?.retire(0)
+        else this.#keep(entry, link)
         return link
       } catch (error) {
         // The child has ended since: the primary starts another.

@@ -164,6 +164,10 @@ export async function startRest(
     bus,
     sealer: createSealer([{ id: 1, key: Buffer.alloc(32, 1) }]),
     config: { commandsAllowed: [], networksAllowed: [], publicUrl: 'https://gw.example', ...config },
+    configuration: {
+      view: () => ({ files: [], appliedMs: clock.now(), refused: null, nextStart: [] }),
+      reload: async () => ({ files: [], rows: [], settings: [] }),
+    },
     clock,
     log: { ...SILENT, info: log, warn: log, error: log },
     version: '1.2.3',

@@ -175,6 +175,7 @@ export class World implements Town {
             if (caller === undefined) throw new GatewayError('UNAUTHENTICATED')
             return caller
           },
+          setJwt: () => {},
           close: () => {},
         },
         bus: createWorkerBus({ messages: channel.worker, limits, log }),
