@@ -33,6 +33,7 @@ class Run implements Sending, AnswerSink {
   readonly #handler: LinkHandler
   readonly #headMs: number
   #isOver = false
+  #isPaused = false
   #timer: NodeJS.Timeout | null = null
 
   constructor(link: FastLink, handler: LinkHandler, head: string, { body, headMs }: LinkRequest) {
@@ -72,6 +73,20 @@ class Run implements Sending, AnswerSink {
     else connection.drop(null)
   }
 
+  pause(): void {
+    this.#isPaused = true
+    this.connection?.pause()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.connection?.resume()
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused
+  }
+
   onHeadLate(): void {
     const what = `${this.#link.host} did not answer within ${this.#headMs} ms`
     this.abort()
@@ -81,7 +96,11 @@ class Run implements Sending, AnswerSink {
   #finish(): void {
     this.#isOver = true
     if (this.#timer !== null) this.#clearTimer()
-    if (this.connection !== null) this.connection.run = null
+    if (this.connection !== null) {
+      // It serves others next.
+      if (this.#isPaused) this.connection.resume()
+      this.connection.run = null
+    }
     this.connection = null
     this.#link.onFinish()
   }
@@ -149,6 +168,15 @@ class Connection {
       this.#socket.uncork()
     }
     run.body = null
+    if (run.isPaused) this.pause()
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
   }
 
   /** Ends it, and the request on it with what is wrong; null stands for a connection that just ended. */

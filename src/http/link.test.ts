@@ -19,6 +19,7 @@ import {
   send,
   succeeds,
 } from '../../test/fakes/links.ts'
+import { until } from '../../test/fakes/processes.ts'
 import { LIMITS } from '../core/limits.ts'
 import { createGuard } from './guard.ts'
 import type { CreateLink, Link, LinkOptions } from './link.ts'
@@ -451,3 +452,47 @@ laneTest('an abort from within a callback is the last of them', async (t, create
     assert.deepEqual([calls, link.inFlight], [[at], 0])
   }
 })
+
+laneTest(
+  'an answer that is paused waits at its server, and its connection serves others afterwards',
+  async (t, createLink) => {
+    let written = 0
+    let isFull = false
+    const link = await httpLink(t, createLink, (request, response) => {
+      if (request.url === '/next') return void response.end('next')
+      const pour = (): void => {
+        while (written < 64 && !isFull) {
+          written += 1
+          isFull = !response.write(Buffer.alloc(1024 * 1024))
+        }
+        if (written === 64) response.end()
+      }
+      response.on('drain', () => {
+        isFull = false
+        pour()
+      })
+      pour()
+    })
+    let bytes = 0
+    const ended = Promise.withResolvers<void>()
+    const sending = link.request(
+      { ...POST, headMs: 0 },
+      {
+        onHead: () => sending.pause(),
+        onData: (chunk) => {
+          bytes += chunk.length
+        },
+        onEnd: () => ended.resolve(),
+        onError: (error) => ended.reject(error),
+      },
+    )
+    await until('the server has to wait', () => isFull)
+    const before = written
+    await succeeds(send(link, { path: '/next' }))
+    assert.ok(written < 64 && written <= before + 1, `${written} MiB were taken`)
+    sending.resume()
+    await ended.promise
+    assert.equal(bytes, 64 * 1024 * 1024)
+    assert.equal((await succeeds(send(link, { path: '/next' }))).body, 'next')
+  },
+)

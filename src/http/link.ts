@@ -44,6 +44,9 @@ export interface LinkOptions {
 export interface Sending {
   /** Ends it, and its connection if it has begun; no callback of the handler comes any more. */
   abort(): void
+  /** The answer waits at the server until `resume`; what was read before may still come. */
+  pause(): void
+  resume(): void
   /** Whether bytes of it may have left. */
   readonly begun: boolean
 }

@@ -27,6 +27,7 @@ class Run implements Sending {
   #controller: Dispatcher.DispatchController | null = null
   #headTimer: NodeJS.Timeout | null = null
   #over = false
+  #isPaused = false
 
   constructor(link: UndiciLink, handler: LinkHandler, headMs: number) {
     this.#link = link
@@ -43,6 +44,7 @@ class Run implements Sending {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
     if (this.#over) controller.abort(ABORTED)
+    else if (this.#isPaused) controller.pause()
   }
 
   onResponseStart(
@@ -81,6 +83,16 @@ class Run implements Sending {
     this.#finish()
     // Not begun yet: onRequestStart will end it before a byte is written.
     this.#controller?.abort(ABORTED)
+  }
+
+  pause(): void {
+    this.#isPaused = true
+    if (!this.#over) this.#controller?.pause()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    if (!this.#over) this.#controller?.resume()
   }
 
   onHeadLate(): void {

@@ -26,6 +26,8 @@ function setUp(limits: Partial<Limits> = {}): { readonly peer: HttpPeer; readonl
         abort: () => {
           one.isAborted = true
         },
+        pause: () => {},
+        resume: () => {},
       }
     },
     close: async () => {},

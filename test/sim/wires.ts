@@ -231,6 +231,8 @@ export class SimLink implements Link {
         if (!finish()) return
         there.send(() => gone?.())
       },
+      pause: () => {},
+      resume: () => {},
       get begun() {
         return begun
       },
