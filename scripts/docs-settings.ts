@@ -38,7 +38,7 @@ API are never touched. A clash of names refuses the whole file, with every clash
 version: 1
 upstreams:
   github: # its tools are called github-…
-    url: https://api.example.com/mcp # or urls: [several, of, one, server]
+    url: https://api.example.com/mcp # or urls: [several, of, one, server]; kind: sse for HTTP+SSE alone
     headers: { Authorization: { env: GITHUB_TOKEN, prefix: "Bearer " } }
     validate: both # off, arguments, results or both
     refreshMs: 1m
@@ -80,8 +80,8 @@ environment are those of the start.
 \`--mcp-json FILE\` takes the configuration of a client as it is: \`mcpServers\` of Claude Desktop, Claude Code, Cursor,
 Windsurf, Gemini CLI and others, \`servers\` of VS Code. Comments and trailing commas are allowed; \`\${NAME}\`,
 \`\${NAME:-default}\`, \`\${env:NAME}\`, \`\${userHome}\`, \`\${workspaceFolder}\` and \`\${file:PATH}\` are expanded. Names become
-slugs (\`Brave Search\` is \`brave-search\`), \`disabled: true\` is kept, and servers of type \`sse\` are taken in but
-switched off, since that transport is not supported yet. \`\${input:ID}\` is a fault: a gateway cannot ask.
+slugs (\`Brave Search\` is \`brave-search\`), \`disabled: true\` is kept, and servers of type \`sse\` are spoken to
+by HTTP+SSE alone. \`\${input:ID}\` is a fault: a gateway cannot ask.
 `
 
 export function settingsReference(): string {

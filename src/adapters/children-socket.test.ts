@@ -37,6 +37,7 @@ function fakeChannel(n: number): FakeChannel {
     paused: false,
     closed: false,
     onLine: null,
+    onRefused: null,
     onDrain: null,
     onClose: null,
     send(line) {
@@ -196,6 +197,22 @@ test('last words arrive before the close', async () => {
   await until('the close', () => events.length === 1)
   assert.equal(lines.length, 30)
   assert.deepEqual(events, ['close: The process exited with code 0'])
+})
+
+test('a request that fails on its own is said of it alone', async () => {
+  const { open } = await setUp()
+  const { channel, far, lines, events } = await open()
+  const refused: unknown[] = []
+  channel.onRefused = (...one) => refused.push(one)
+  channel.send(json(10))
+  await until('the line', () => far.got.length === 1)
+  far.onRefused?.('"5.1"', 'UPSTREAM_REFUSED', 'it answered HTTP 401: 2 words\nand a line')
+  far.onRefused?.('"5.2"', 'UPSTREAM_BUSY', 'x'.repeat(100_000))
+  far.onLine?.(json(1))
+  await until('all of it', () => refused.length === 2 && lines.length === 1)
+  assert.deepEqual(refused[0], ['"5.1"', 'UPSTREAM_REFUSED', 'it answered HTTP 401: 2 words\nand a line'])
+  assert.deepEqual((refused[1] as unknown[]).slice(0, 2), ['"5.2"', 'UPSTREAM_BUSY'])
+  assert.deepEqual(events, [])
 })
 
 test('refusals come with their code, and faults of our own without their detail', async () => {

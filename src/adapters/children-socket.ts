@@ -1,4 +1,4 @@
-// Channels to the primary's stdio children for its workers: links (links.ts) over one Unix socket per worker.
+// Channels to the primary's children for its workers: links (links.ts) over one Unix socket per worker.
 // The socket lies in a directory of mode 0700 and is 0600 itself; who can open it may talk to every child.
 // A worker that reads slowly stops its own links: their child waits, and after linkStallMs the link is closed, so that
 // the child's other users go on.
@@ -106,6 +106,7 @@ export function createChildServer({ children, path, limits, log }: ChildServerOp
     channel.onLine = (line) => {
       if (!link.send(line) && link.queuedBytes > limits.linkWindowBytes) waiting()
     }
+    channel.onRefused = (id, code, message) => link.fault(`${id} ${code} ${message}`)
     channel.onDrain = () => link.release()
     channel.onClose = (why) => {
       link.finish(why)
@@ -152,8 +153,8 @@ function refuse(connection: LinkConnection, number: number, error: unknown): voi
   connection.write(REFUSED, number, Buffer.from(`${known.code} ${known.message}`.slice(0, REFUSAL_CHARS_MAX)))
 }
 
-function readRefusal(payload: Buffer): GatewayError {
-  const [code = '', ...message] = payload.toString('utf8').split(' ')
+function readFault(text: string): GatewayError {
+  const [code = '', ...message] = text.split(' ')
   return new GatewayError(code in CATALOGUE ? (code as ErrorCode) : 'INTERNAL', message.join(' '))
 }
 
@@ -166,9 +167,10 @@ export interface ChildConnectorOptions {
 
 class LinkChannel implements Channel {
   readonly n: number
-  onLine: ((line: Buffer) => void) | null = null
-  onDrain: (() => void) | null = null
-  onClose: ((why: string) => void) | null = null
+  onLine: Channel['onLine'] = null
+  onRefused: Channel['onRefused'] = null
+  onDrain: Channel['onDrain'] = null
+  onClose: Channel['onClose'] = null
   readonly #link: Link
   readonly #limits: Limits
 
@@ -179,6 +181,11 @@ class LinkChannel implements Channel {
     link.onLine = (line) => {
       this.onLine?.(line)
       return true
+    }
+    link.onFault = (fault) => {
+      const at = fault.indexOf(' ')
+      const { code, message } = readFault(fault.slice(at + 1))
+      this.onRefused?.(fault.slice(0, at), code, message)
     }
     link.onDrain = () => this.onDrain?.()
     link.onClose = (why) => this.onClose?.(why)
@@ -221,7 +228,7 @@ export function createChildConnector({ path, limits }: ChildConnectorOptions): C
       return true
     }
     if (type !== REFUSED) return false
-    waiting.refused(readRefusal(payload))
+    waiting.refused(readFault(payload.toString('utf8')))
     return true
   }
 

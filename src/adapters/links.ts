@@ -14,6 +14,8 @@ const MORE = 4
 const LAST = 5
 const CREDIT = 6
 const CLOSE = 7
+/** The request of one line has failed on its own: at most one for each line that came, so that it needs no credit. */
+const FAULT = 8
 
 const HEAD_BYTES = 9
 const WHY_BYTES_MAX = 2_048
@@ -37,6 +39,7 @@ export class Link {
   onLine: ((line: Buffer) => boolean) | null = null
   /** The queue has become empty after `send` said false. */
   onDrain: (() => void) | null = null
+  onFault: ((fault: string) => void) | null = null
   onClose: ((why: string) => void) | null = null
   queuedBytes = 0
   readonly #connection: LinkConnection
@@ -94,6 +97,11 @@ export class Link {
     if (!this.#connection.has(this)) return
     this.#connection.write(CLOSE, this.number, Buffer.from(why).subarray(0, WHY_BYTES_MAX))
     this.#connection.forget(this)
+  }
+
+  fault(text: string): void {
+    if (!this.#connection.has(this)) return
+    this.#connection.write(FAULT, this.number, Buffer.from(text).subarray(0, WHY_BYTES_MAX))
   }
 
   release(): void {
@@ -160,6 +168,10 @@ export class Link {
     if (type === CLOSE) {
       this.#connection.forget(this)
       this.onClose?.(payload.toString('utf8'))
+      return true
+    }
+    if (type === FAULT) {
+      this.onFault?.(payload.toString('utf8'))
       return true
     }
     const bytes = payload.length + HEAD_BYTES
@@ -288,7 +300,7 @@ export class LinkConnection {
 
   #take(type: number, number: number, payload: Buffer): boolean {
     if (type < MORE) return this.#events.onControl(type, number, payload)
-    if (type > CLOSE) return false
+    if (type > FAULT) return false
     // Frames that were under way when we closed the link.
     return this.links.get(number)?.take(type, payload) ?? true
   }

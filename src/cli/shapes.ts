@@ -6,7 +6,7 @@ export interface UpstreamShape {
   readonly slug: string
   readonly title?: string | null
   readonly transport: {
-    readonly kind: 'http' | 'stdio'
+    readonly kind: 'http' | 'sse' | 'stdio'
     readonly urls?: readonly string[]
     readonly command?: string
     readonly args?: readonly string[]

@@ -7,14 +7,14 @@ import { count, oneLine, span } from './terminal.ts'
 /** Where an upstream is: its URLs, or its command line. */
 export function placeOf(upstream: UpstreamShape): string {
   const { transport } = upstream
-  if (transport.kind === 'http') return (transport.urls ?? []).join(', ')
+  if (transport.kind !== 'stdio') return (transport.urls ?? []).join(', ')
   return [transport.command ?? '', ...(transport.args ?? [])].map(quoted).join(' ')
 }
 
 /** As `placeOf`, with the name of a program and not its whole path. */
 export function shortPlaceOf(upstream: UpstreamShape): string {
   const { transport } = upstream
-  if (transport.kind === 'http') return placeOf(upstream)
+  if (transport.kind !== 'stdio') return placeOf(upstream)
   return placeOf({ ...upstream, transport: { ...transport, command: basename(transport.command ?? '') } })
 }
 

@@ -343,7 +343,7 @@ class Loader {
 
 /** Files that hold secrets of an upstream. */
 function filesOf(transport: NewUpstream['spec']['transport']): string[] {
-  const secrets = (transport.kind === 'http' ? transport.headers : transport.env) ?? {}
+  const secrets = (transport.kind === 'stdio' ? transport.env : transport.headers) ?? {}
   return Object.values(secrets).flatMap((secret) =>
     typeof secret === 'object' && 'file' in secret ? [secret.file] : [],
   )

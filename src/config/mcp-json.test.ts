@@ -191,11 +191,13 @@ for (const [type, kind] of [
   })
 }
 
-test('type sse is imported, switched off, and said', () => {
+test('type sse is a transport of its own', () => {
   const { upstreams, faults, notes } = read({ mcpServers: { a: { type: 'sse', url: 'https://a.example/sse' } } })
-  assert.deepEqual(faults, [])
-  assert.equal(upstreams[0]!.spec.enabled, false)
-  assert.deepEqual(notes, ['1: a: type "sse" is not supported yet: it is imported, but switched off'])
+  assert.deepEqual([faults, notes], [[], []])
+  assert.deepEqual(upstreams[0]!.spec, {
+    transport: { kind: 'sse', urls: ['https://a.example/sse'] },
+    privileged: true,
+  })
 })
 
 for (const [name, server, enabled] of [

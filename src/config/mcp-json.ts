@@ -173,13 +173,9 @@ class Server {
     const command = this.#text(at, 'command')
     const kind = this.#kind(at, command !== null)
     if (kind === null) return null
-    const transport = kind === 'stdio' ? this.#stdio(at, command) : this.#http(at, url)
+    const transport = kind === 'stdio' ? this.#stdio(at, command) : this.#http(at, url, kind)
     if (transport === null) return null
     const spec: { -readonly [K in keyof UpstreamSpec]: UpstreamSpec[K] } = { transport, privileged: true }
-    if (kind === 'sse') {
-      this.#note(at.line, 'type "sse" is not supported yet: it is imported, but switched off')
-      spec.enabled = false
-    }
     if (this.#flag(at, 'disabled') === true || this.#flag(at, 'enabled') === false) spec.enabled = false
     const hidden = this.#texts(at, 'disabledTools')
     if (hidden.length > 0) {
@@ -197,7 +193,7 @@ class Server {
     return kind
   }
 
-  #http(at: Mapping, url: string | null): HttpTransport | null {
+  #http(at: Mapping, url: string | null, kind: HttpTransport['kind']): HttpTransport | null {
     if (url === null) {
       this.#fault(at.line, 'needs "command" or "url"')
       return null
@@ -207,7 +203,7 @@ class Server {
       this.#note(at.entries.get('headers')!.line, `the header ${name} is set by the gateway itself`)
       delete headers[name]
     }
-    return { kind: 'http', urls: [url], ...(Object.keys(headers).length > 0 ? { headers } : {}) }
+    return { kind, urls: [url], ...(Object.keys(headers).length > 0 ? { headers } : {}) }
   }
 
   #stdio(at: Mapping, command: string | null): StdioTransport | null {

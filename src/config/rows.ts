@@ -83,6 +83,7 @@ const httpUpstream = object(
   {
     url,
     urls: list(url, LIMITS.upstreamUrlsMax, 1),
+    kind: choice('http', 'sse'),
     headers: values(HEADERS, '^[\\t\\x20-\\x7e\\x80-\\xff]*$'),
     ca: path(),
     caPinned: yesOrNo(),
@@ -112,10 +113,10 @@ const stdioUpstream = object(
 function httpSpec(at: Located, reading: Reading): UpstreamSpec | undefined {
   const read = httpUpstream.read(at, reading)
   if (read === undefined) return undefined
-  const { url, urls = [], headers, ca: caPath, caPinned, ...common } = read
+  const { url, urls = [], kind = 'http', headers, ca: caPath, caPinned, ...common } = read
   const ca = caPath === undefined ? undefined : readText(caPath, at, below(reading, 'ca'))
   const all = url === undefined ? urls : [url]
-  return { ...common, transport: given({ kind: 'http' as const, urls: all, headers, ca, caPinned }), privileged: true }
+  return { ...common, transport: given({ kind, urls: all, headers, ca, caPinned }), privileged: true }
 }
 
 function stdioSpec(at: Located, reading: Reading): UpstreamSpec | undefined {

@@ -17,7 +17,7 @@ export function markSecrets(rows: FileRows, sources: MarkSources): FileRows {
 
 function marked(row: NewUpstream, { resolve, mac }: MarkSources): NewUpstream {
   const { transport } = row.spec
-  const secrets = Object.entries((transport.kind === 'http' ? transport.headers : transport.env) ?? {})
+  const secrets = Object.entries((transport.kind === 'stdio' ? transport.env : transport.headers) ?? {})
   const read = secrets.flatMap(([name, secret]) => {
     if (typeof secret === 'string') return []
     try {

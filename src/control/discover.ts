@@ -305,7 +305,8 @@ class DiscovererOf implements Discoverer {
     const { definitions, skipped, ttlMs } = await discover(ask, link.greeting, slug, known, limits)
     if (watch.isGone) return
     const { greeting, probedMs, stateful } = link
-    const discovery: Discovery = { ...greeting, probedMs, discoveredMs: clock.now(), stateful, ttlMs, skipped }
+    const found = { probedMs, discoveredMs: clock.now(), stateful, ttlMs, skipped }
+    const discovery: Discovery = { ...greeting, ...(link.isSse ? { sse: true as const } : {}), ...found }
     const hasChanged = await store.saveDiscovery(id, discovery, definitions)
     watch.row = { ...watch.row, discovery }
     const kinds = hasChanged ? changedKinds(known, definitions) : []

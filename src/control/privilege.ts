@@ -30,7 +30,7 @@ export function createPrivilege({ commandsAllowed, networksAllowed }: Allowances
   const withPrivate = createGuard({ allowPrivate: true, networks: networksAllowed })
   return {
     check(transport, isOperator) {
-      if (transport.kind === 'http') {
+      if (transport.kind !== 'stdio') {
         for (const text of transport.urls) checkHost(new URL(text).hostname, isOperator, publicOnly, withPrivate)
         if (!isOperator) refuseReferences(transport.headers)
         return

@@ -60,7 +60,10 @@ export const HTTP_TRANSPORT = {
   additionalProperties: false,
   required: ['kind', 'urls'],
   properties: {
-    kind: { const: 'http' },
+    kind: {
+      enum: ['http', 'sse'],
+      description: '`sse`: HTTP+SSE (2024-11-05) alone; `http` finds out which transport the server speaks.',
+    },
     urls: {
       type: 'array',
       minItems: 1,
@@ -191,6 +194,7 @@ const DISCOVERY = {
   properties: {
     era: { enum: ['legacy', 'modern'] },
     revision: { type: 'string' },
+    transport: { enum: ['http', 'sse', 'stdio'], description: 'What it was found to speak.' },
     probedAt: TIME,
     discoveredAt: TIME,
     serverInfo: { type: 'object' },

@@ -51,7 +51,7 @@ export function restoreTransport(sent: Transport, stored: Transport | null): { t
     const kept = stored?.kind === 'stdio' ? stored.env : undefined
     return { transport: { ...sent, env: restore('env', sent.env, kept) }, faults }
   }
-  const kept = stored?.kind === 'http' ? stored : undefined
+  const kept = stored !== null && stored.kind !== 'stdio' ? stored : undefined
   const urls = sent.urls.map((url, at) => {
     if (!url.includes(REDACTED)) return url
     const known = kept?.urls.find((candidate) => redactUrl(candidate) === url)
@@ -73,7 +73,7 @@ export function strayingSecrets(next: Transport, stored: Transport, given: Reado
     Object.keys(secrets ?? {})
       .filter((name) => !given.has(name))
       .map((name) => ({ at: pointer('transport', member, name), message: 'send it again: it would go somewhere else' }))
-  if (next.kind === 'http' && stored.kind === 'http') {
+  if (next.kind !== 'stdio' && stored.kind !== 'stdio') {
     const known = new Set(stored.urls.map(originOf))
     return next.urls.every((url) => known.has(originOf(url))) ? [] : stray('headers', next.headers)
   }

@@ -15,7 +15,7 @@ export function freeSlug(base: string, taken: ReadonlySet<string>): string {
 }
 
 export function slugOf(transport: HttpTransport | StdioTransport): string {
-  return slugify(transport.kind === 'http' ? nameOfHost(new URL(transport.urls[0]!)) : nameOfCommand(transport))
+  return slugify(transport.kind !== 'stdio' ? nameOfHost(new URL(transport.urls[0]!)) : nameOfCommand(transport))
 }
 
 /** `https://mcp.api.linear.app` is `linear`, an address is itself. */

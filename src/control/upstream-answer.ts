@@ -40,6 +40,7 @@ export function toAnswer(row: UpstreamRow, context: RestContext, definitions: re
         : {
             era: discovery.era,
             revision: discovery.revision,
+            transport: spec.transport.kind === 'stdio' ? 'stdio' : discovery.sse === true ? 'sse' : 'http',
             probedAt: rfc3339(discovery.probedMs),
             discoveredAt: rfc3339(discovery.discoveredMs),
             serverInfo: discovery.serverInfo,

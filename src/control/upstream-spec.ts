@@ -29,7 +29,8 @@ export async function patchSpec(
   const { privileged, ...stored } = row.spec
   const patchedTransport = isObject(patch.transport) ? patch.transport : {}
   // A transport of another kind has nothing in common with the old one: it is replaced, not merged into it.
-  const isOtherKind = patchedTransport.kind !== undefined && patchedTransport.kind !== stored.transport.kind
+  const { kind } = patchedTransport
+  const isOtherKind = kind !== undefined && (kind === 'stdio') !== (stored.transport.kind === 'stdio')
   const merged = mergePatch(isOtherKind ? { ...stored, transport: {} } : stored, patch)
   await validate(UPSTREAM_INPUT, merged)
   const { slug = row.slug, ...input } = merged as UpstreamInput

@@ -109,7 +109,7 @@ for (const wait of ['61s', '2m', '1h', 'soon', '-1s', '', '1e3', '99999999s']) {
 const faulty: [string, object, string[]][] = [
   ['no transport', {}, ['/transport']],
   ['no kind', { transport: { urls: ['https://a.test'] } }, ['/transport/kind']],
-  ['an unknown kind', { transport: { kind: 'sse', urls: ['https://a.test'] } }, ['/transport/kind']],
+  ['an unknown kind', { transport: { kind: 'websocket', urls: ['https://a.test'] } }, ['/transport/kind']],
   ['no URL', { transport: http([]) }, ['/transport/urls']],
   [
     'too many URLs',

@@ -107,6 +107,10 @@ export const LIMITS = {
   childCpuSeconds: 0,
   childOpenFiles: 1024,
   childProcesses: 512,
+  // streams of HTTP+SSE upstreams
+  sseStreamsPerUpstream: 256, // Streams of one HTTP+SSE upstream: one for each caller or session that it keeps state for.
+  sseStreamsMax: 4_096, // Those of all of them.
+  ssePostMs: 20_000, // Time for an HTTP+SSE upstream to take a message.
   // primary and workers
   workersMax: 256, // Worker processes.
   workerReadyMs: 30_000, // Time for a worker to become ready.

@@ -37,7 +37,8 @@ export interface ToolOverride {
 
 /** `secretsMark`: which secrets the references of a file's row stood for when it was applied (config/secret-marks.ts). */
 export interface HttpTransport {
-  readonly kind: 'http'
+  /** `http`: streamable HTTP, or HTTP+SSE (2024-11-05) where the server is found to speak that; `sse`: that alone. */
+  readonly kind: 'http' | 'sse'
   /** One or more URLs of the same server: least in flight, with outlier ejection. */
   readonly urls: readonly string[]
   readonly headers?: Readonly<Record<string, Secret>>
@@ -89,6 +90,8 @@ export interface Skipped {
 export interface Discovery {
   readonly era: Era
   readonly revision: Revision
+  /** The server was found to speak HTTP+SSE. */
+  readonly sse?: true
   readonly probedMs: number
   readonly discoveredMs: number
   readonly serverInfo: { readonly name: string; readonly version: string; readonly title?: string }

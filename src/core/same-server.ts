@@ -6,7 +6,7 @@ import type { UpstreamSpec } from './model.ts'
 type Transport = UpstreamSpec['transport']
 
 export function isSameServer(before: Transport, after: Transport): boolean {
-  if (before.kind === 'http') return after.kind === 'http' && after.urls.some((url) => before.urls.includes(url))
+  if (before.kind !== 'stdio') return after.kind !== 'stdio' && after.urls.some((url) => before.urls.includes(url))
   if (after.kind !== 'stdio' || before.command !== after.command) return false
   return JSON.stringify(before.args ?? []) === JSON.stringify(after.args ?? [])
 }

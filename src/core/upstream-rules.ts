@@ -31,7 +31,7 @@ export function faultOfUrl(text: string): string | null {
 
 /** Every fault, at its JSON pointer. */
 export function faultsOfUpstream({ transport, callMs, callMsMax }: UpstreamSpec): Fault[] {
-  const faults = transport.kind === 'http' ? faultsOfHttp(transport) : []
+  const faults = transport.kind !== 'stdio' ? faultsOfHttp(transport) : []
   if (callMs !== undefined && callMsMax !== undefined && callMs > callMsMax)
     faults.push({ at: '/callMs', message: 'must not be over callMsMax' })
   return faults

@@ -189,6 +189,7 @@ function sameDiscovery(a: RegistryPart, b: RegistryPart): boolean {
   return (
     x.era === y.era &&
     x.revision === y.revision &&
+    x.sse === y.sse &&
     x.stateful === y.stateful &&
     x.ttlMs === y.ttlMs &&
     x.instructions === y.instructions &&

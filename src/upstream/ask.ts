@@ -55,8 +55,10 @@ export class NotProcessed extends Error {
   readonly error: GatewayError
   /** The JSON-RPC error that came with it, as raw JSON text, or null. */
   readonly detail: Buffer | null
+  /** HTTP: of the answer; 0 where there is none. */
+  readonly status: number
 
-  constructor(why: NotProcessed['why'], error: GatewayError, detail: Buffer | null = null) {
+  constructor(why: NotProcessed['why'], error: GatewayError, detail: Buffer | null = null, status = 0) {
     const limit = Error.stackTraceLimit
     Error.stackTraceLimit = 0
     super(error.message)
@@ -64,8 +66,12 @@ export class NotProcessed extends Error {
     this.why = why
     this.error = error
     this.detail = detail
+    this.status = status
   }
 }
+
+/** The server does not know this way of talking, and may know another: nothing is wrong with it otherwise. */
+export class OtherTransport extends Error {}
 
 /** The same error with the upstream's name in front. */
 export function named(name: string, error: GatewayError): GatewayError {

@@ -224,7 +224,7 @@ test('HTTP: what the answers to the two greetings decide', async (t) => {
         () => http(404, {}),
       ),
       'UPSTREAM_INVALID',
-      ['server/discover', 'initialize'],
+      ['server/discover', 'initialize', 'GET'],
     ],
     [
       'an old draft',
@@ -661,6 +661,7 @@ test('a child gets the bounds of its transport, or those of the gateway', async 
     close: async () => {},
     retire: () => {},
     spawn: (_upstreamId: string, _owner: string, spec: ChildSpec, childrenMax: number, idleMs: number) => {
+      assert.ok(spec.kind === 'process')
       const { memoryBytes, cpuSeconds, openFiles, processes } = spec
       asked.push({ memoryBytes, cpuSeconds, openFiles, processes, childrenMax, idleMs })
       return Promise.reject(new GatewayError('UPSTREAM_BUSY'))

@@ -1,26 +1,28 @@
-// The primary's side of links: opens sessions with upstreams and children for stdio ones, once per (upstream, owner), and
-// hands out tickets by which any worker may use them. It keeps the era that a server was found to speak.
+// The primary's side of links: opens sessions with upstreams, and children for stdio and HTTP+SSE ones, once per (upstream,
+// owner), and hands out tickets by which any worker may use them. It keeps the transport and the era that a server was
+// found to speak.
 // Absent on purpose: calls of clients (send.ts), spawning (children.ts), lists and state (control/discover.ts).
 
 import { ASKS, NO_ASKS } from '../core/asks.ts'
 import type { Params, Reply } from '../core/call.ts'
 import { type ErrorCode, GatewayError } from '../core/errors.ts'
-import type { Era, Revision, Secret, StdioTransport, UpstreamRow } from '../core/model.ts'
+import type { Era, HttpTransport, Revision, Secret, StdioTransport, UpstreamRow } from '../core/model.ts'
 import { encodeNotification } from '../mcp/jsonrpc.ts'
 import type { Bus } from '../ports/bus.ts'
-import type { Children, ChildSpec } from '../ports/children.ts'
+import type { Children, ProcessSpec, StreamEars } from '../ports/children.ts'
 import type { LinkKey, LinkTicket } from '../ports/control.ts'
 import type { Log } from '../ports/log.ts'
-import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed, named, type Wire } from './ask.ts'
+import { type Ask, BROKER_CLASS, createWire, Ids, NotProcessed, named, OtherTransport, type Wire } from './ask.ts'
 import { createEar, type Ear } from './ear.ts'
-import { type Greeting, greetHttp, greetStdio } from './handshake.ts'
-import { createHttpPeer, endSession, type HttpPeer, post } from './http-peer.ts'
+import { type Greeting, greetHttp, greetStdio, noServer } from './handshake.ts'
+import { createHttpPeer, endSession, type HttpPeer, plainHeaders, post } from './http-peer.ts'
 import { type AskingLink, LinkInquiries } from './link-inquiries.ts'
 import { type ListenHandlers, type Listening, listenAsk, listenHttp, type NewsKind, newsKind } from './listen.ts'
 import { askHttp } from './mcp-http.ts'
 import { StdioPeer } from './mcp-stdio.ts'
 import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
 import { Restarts } from './restarts.ts'
+import { openSse } from './sse-stream.ts'
 
 export interface BrokerDeps extends PoolDeps {
   readonly children: Children
@@ -40,6 +42,8 @@ export interface SharedLink {
   readonly probedMs: number
   /** The server keeps state per link: it minted a session id, or it is a child. */
   readonly stateful: boolean
+  /** It speaks HTTP+SSE. */
+  readonly isSse: boolean
   /** Errors: as Upstreams.send. `params` is JSON text. */
   ask(method: string, params: Buffer, callMs: number): Promise<Reply>
   /** Opens its stream of news; what comes without one (a child may just say it) goes to `onNews` of the broker. */
@@ -92,6 +96,8 @@ interface Behind {
   readonly key: string
   readonly pool: Pool | null
   era: Era | null
+  /** It was found to speak HTTP+SSE, which is tried first then. */
+  isSse: boolean
   probedMs: number
   /** It was greeted in the older way for a client that can be asked, and knows only the newer one. */
   isModernOnly: boolean
@@ -168,8 +174,8 @@ class BrokerOf implements Broker {
     this.#restarts = new Restarts(deps)
     this.#inquiries = new LinkInquiries(deps)
     this.#unsubscribe = deps.bus.subscribe('rootsChanged', ({ session }) => this.#tellRoots(session))
-    deps.children.onExit = (childId, upstreamId, owner, why) =>
-      this.#onExit(childId, keyOfChild(upstreamId, owner), why)
+    deps.children.onExit = (childId, upstreamId, owner, why, ranMs) =>
+      this.#onExit(childId, keyOfChild(upstreamId, owner), why, ranMs)
   }
 
   async openLink(key: LinkKey): Promise<LinkTicket> {
@@ -193,7 +199,10 @@ class BrokerOf implements Broker {
     const key = { upstreamId, owner: '', asks: NO_ASKS }
     if (probe) {
       const behind = this.#behind.get(upstreamId)
-      if (behind !== undefined) behind.era = null
+      if (behind !== undefined) {
+        behind.era = null
+        behind.isSse = false
+      }
       const before = this.#opened.get(mapKey(key))
       if (before !== undefined) this.#end(before, true)
     }
@@ -202,6 +211,7 @@ class BrokerOf implements Broker {
       greeting: opened.greeting,
       probedMs: opened.probedMs,
       stateful: opened.stdio !== null || opened.ticket.sessionId !== null,
+      isSse: opened.stdio !== null && opened.behind.pool !== null,
       ask: (method, params, callMs) => this.#ask(opened, method, params, callMs),
       listen: (kinds, handlers) => this.#listen(opened, kinds, handlers),
     }
@@ -326,10 +336,11 @@ class BrokerOf implements Broker {
     if (row === null) throw new GatewayError('NOT_FOUND', 'There is no such upstream any more')
     if (row.spec.enabled === false) throw unavailable(row.slug, 'it is switched off')
     const behind = this.#know(row, probe)
+    const { transport } = row.spec
     const opened =
-      row.spec.transport.kind === 'stdio'
-        ? await this.#openStdio(behind, key, at, row.spec.transport)
-        : await this.#openHttp(behind, behind.pool!, key)
+      transport.kind === 'stdio'
+        ? await this.#openStdio(behind, key, at, transport)
+        : await this.#openUrl(behind, behind.pool!, key, at, transport)
     if (this.#isClosed || this.#behind.get(row.id) !== behind) {
       this.#end(opened, true)
       if (attempt < OPENINGS_MAX) return this.#open(key, at, probe, attempt + 1)
@@ -354,7 +365,7 @@ class BrokerOf implements Broker {
     const options = { isPrivileged: privileged === true, connectMs: connectMs ?? this.#deps.limits.connectMs }
     let pool: Pool | null
     try {
-      pool = transport.kind === 'http' ? createPool(transport, options, this.#deps) : null
+      pool = transport.kind === 'stdio' ? null : createPool(transport, options, this.#deps)
     } catch (error) {
       throw error instanceof GatewayError ? named(row.slug, error) : error
     }
@@ -365,6 +376,7 @@ class BrokerOf implements Broker {
       key,
       pool,
       era: isTrusted ? discovery.era : null,
+      isSse: isTrusted && discovery.sse === true,
       probedMs: discovery?.probedMs ?? 0,
       isModernOnly: false,
       isSilent: false,
@@ -402,9 +414,78 @@ class BrokerOf implements Broker {
 
   // --- HTTP -----------------------------------------------------------------------------------------------------------
 
-  async #openHttp(behind: Behind, pool: Pool, key: LinkKey): Promise<Opened> {
+  /** By the transport that the server was found to speak, else by whichever it does not refuse. */
+  async #openUrl(
+    behind: Behind,
+    pool: Pool,
+    key: LinkKey,
+    at: string,
+    { kind }: Pick<HttpTransport, 'kind'>,
+  ): Promise<Opened> {
+    const sse = (): Promise<Opened> => this.#openSse(behind, pool, key, at)
+    const http = (): Promise<Opened> => this.#openHttp(behind, pool, key)
+    const ways = kind === 'sse' ? [sse] : behind.isSse ? [sse, http] : [http, sse]
+    const refusals: string[] = []
+    for (const way of ways) {
+      try {
+        const opened = await way()
+        behind.isSse = way === sse
+        return opened
+      } catch (error) {
+        if (!(error instanceof OtherTransport)) throw error
+        refusals.push(error.message)
+      }
+    }
+    throw noServer(behind.row.slug, refusals.join('; '))
+  }
+
+  #openHttp(behind: Behind, pool: Pool, key: LinkKey): Promise<Opened> {
     const { version, gatewayId, limits, clock } = this.#deps
-    const name = behind.row.slug
+    return this.#overTargets(behind.row.slug, pool, async (target) => {
+      const makePeer = (wire: Wire, sessionId: string | null): HttpPeer =>
+        this.#peer(behind, pool, target, wire, sessionId)
+      const { greeting, sessionId } = await greetHttp(makePeer, {
+        name: behind.row.slug,
+        version,
+        gatewayId,
+        // A newer server may know the older way too, and ask in that way only.
+        era: key.asks === NO_ASKS || behind.isModernOnly ? behind.era : 'legacy',
+        asks: key.asks,
+        limits,
+      })
+      const wire = createWire(greeting.era, greeting.revision, version)
+      const isPinned = sessionId !== null
+      return {
+        ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now(), ear: null },
+        probedMs: this.#probed(behind, greeting, key),
+        ticket: this.#ticket(greeting, { sessionId, url: isPinned ? target.url : null, childId: null }),
+        peer: isPinned ? makePeer(wire, sessionId) : null,
+        target: isPinned ? target : null,
+      }
+    })
+  }
+
+  /** A stream is a child at one address. */
+  #openSse(behind: Behind, pool: Pool, key: LinkKey, at: string): Promise<Opened> {
+    const { children, version, limits } = this.#deps
+    const { row } = behind
+    this.#restarts.check(at, row.slug, 'stream')
+    const idleMs = key.owner === '' ? 0 : this.#idleMs(row, limits.childIdleMs)
+    return this.#overTargets(row.slug, pool, async (target) => {
+      const server = {
+        ...{ name: row.slug, link: target.link, url: target.url, limits },
+        headers: plainHeaders(version, pool.headers),
+      }
+      const spawn = (): Promise<string> => {
+        const spec = { kind: 'stream', open: (ears: StreamEars) => openSse(server, ears) } as const
+        return children.spawn(row.id, childOwner(key), spec, limits.sseStreamsPerUpstream, idleMs)
+      }
+      // Only older servers speak this way.
+      return { ...(await this.#openChild(behind, key, at, 'legacy', spawn)), target }
+    })
+  }
+
+  async #overTargets(name: string, pool: Pool, open: (target: Target) => Promise<Opened>): Promise<Opened> {
     const tried = new Set<Target>()
     let failure: GatewayError | null = null
     for (;;) {
@@ -412,29 +493,15 @@ class BrokerOf implements Broker {
       const target = pool.pick(tried, pinned) ?? pool.targets.find((other) => !tried.has(other)) ?? null
       if (target === null) throw failure ?? pool.resting(name)
       tried.add(target)
-      const makePeer = (wire: Wire, sessionId: string | null): HttpPeer =>
-        this.#peer(behind, pool, target, wire, sessionId)
       try {
-        const { greeting, sessionId } = await greetHttp(makePeer, {
-          name,
-          version,
-          gatewayId,
-          // A newer server may know the older way too, and ask in that way only.
-          era: key.asks === NO_ASKS || behind.isModernOnly ? behind.era : 'legacy',
-          asks: key.asks,
-          limits,
-        })
+        const opened = await open(target)
         target.breaker.succeed()
-        const wire = createWire(greeting.era, greeting.revision, version)
-        const isPinned = sessionId !== null
-        return {
-          ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now(), ear: null },
-          probedMs: this.#probed(behind, greeting, key),
-          ticket: this.#ticket(greeting, { sessionId, url: isPinned ? target.url : null, childId: null }),
-          peer: isPinned ? makePeer(wire, sessionId) : null,
-          target: isPinned ? target : null,
-        }
+        return opened
       } catch (error) {
+        if (error instanceof OtherTransport) {
+          target.breaker.succeed()
+          throw error
+        }
         failure = this.#judge(target, error)
         if (!(error instanceof NotProcessed) && !RETRIED.has(failure.code)) throw failure
       }
@@ -463,18 +530,33 @@ class BrokerOf implements Broker {
     return error
   }
 
-  // --- stdio ----------------------------------------------------------------------------------------------------------
+  // --- children -------------------------------------------------------------------------------------------------------
 
-  async #openStdio(behind: Behind, key: LinkKey, at: string, transport: StdioTransport): Promise<Opened> {
+  #openStdio(behind: Behind, key: LinkKey, at: string, transport: StdioTransport): Promise<Opened> {
+    const { children, limits } = this.#deps
+    const { row } = behind
+    this.#restarts.check(at, row.slug, 'process')
+    const spec = this.#processSpec(row.slug, transport)
+    const childrenMax = transport.childrenMax ?? limits.childrenPerUpstream
+    const idleMs = this.#idleMs(row, transport.idleMs ?? limits.childIdleMs)
+    const spawn = (): Promise<string> => children.spawn(row.id, childOwner(key), spec, childrenMax, idleMs)
+    return this.#openChild(behind, key, at, behind.era ?? (behind.isSilent ? 'legacy' : null), spawn)
+  }
+
+  /** Errors: as openLink; OtherTransport. */
+  async #openChild(
+    behind: Behind,
+    key: LinkKey,
+    at: string,
+    era: Era | null,
+    spawn: () => Promise<string>,
+  ): Promise<Opened> {
     const { children, version, gatewayId, limits, clock } = this.#deps
     const { row } = behind
-    this.#restarts.check(at, row.slug)
-    const spec = this.#childSpec(row.slug, transport)
     let childId = ''
     let ended = ''
     const start = async (): Promise<StdioPeer> => {
-      const childrenMax = transport.childrenMax ?? limits.childrenPerUpstream
-      childId = await children.spawn(row.id, childOwner(key), spec, childrenMax, this.#idleMs(row, transport))
+      childId = await spawn()
       const channel = await children.connect(childId)
       const peer: StdioPeer = new StdioPeer({
         ...{ name: row.slug, channel, limits, isShared: key.owner === '' },
@@ -502,7 +584,6 @@ class BrokerOf implements Broker {
       await children.stop(childId)
     }
     try {
-      const era = behind.era ?? (behind.isSilent ? 'legacy' : null)
       const { greeting, peer } = await greetStdio(
         { start, stop },
         { name: row.slug, version, gatewayId, era, asks: key.asks, limits },
@@ -515,15 +596,16 @@ class BrokerOf implements Broker {
         ticket: this.#ticket(greeting, { sessionId: null, url: null, childId }),
       }
     } catch (thrown) {
+      if (thrown instanceof OtherTransport) throw thrown
       const error = thrown instanceof NotProcessed ? thrown.error : (thrown as GatewayError)
       behind.isSilent = error.code === 'TIMEOUT' && !behind.isSilent
-      // A gateway that is full says nothing against the child.
-      if (error.code !== 'UPSTREAM_BUSY') this.#restarts.failed(at)
+      // A gateway that is full says nothing against the child; an address that cannot be reached is its breaker's affair.
+      if (error.code !== 'UPSTREAM_BUSY' && (behind.pool === null || childId !== '')) this.#restarts.failed(at)
       throw error
     }
   }
 
-  #childSpec(name: string, transport: StdioTransport): ChildSpec {
+  #processSpec(name: string, transport: StdioTransport): ProcessSpec {
     const { limits, resolveSecret } = this.#deps
     const resolve = (variable: string, secret: Secret): string => {
       const value = resolveSecret(secret)
@@ -532,6 +614,7 @@ class BrokerOf implements Broker {
     }
     const env = Object.entries(transport.env ?? {}).map(([variable, secret]) => [variable, resolve(variable, secret)])
     return {
+      kind: 'process',
       command: transport.command,
       args: transport.args ?? [],
       env: Object.fromEntries(env) as Record<string, string>,
@@ -544,20 +627,22 @@ class BrokerOf implements Broker {
   }
 
   /** A child that works on one silent call is not idle. */
-  #idleMs({ spec }: UpstreamRow, transport: StdioTransport): number {
-    const idleMs = transport.idleMs ?? this.#deps.limits.childIdleMs
+  #idleMs({ spec }: UpstreamRow, idleMs: number): number {
     if (idleMs === 0) return 0
     const callMs = Object.values(spec.tools ?? {}).map((tool) => tool.callMs ?? 0)
     return Math.max(idleMs, 1_000 + Math.max(spec.callMs ?? this.#deps.limits.callMs, ...callMs))
   }
 
-  #onExit(childId: string, key: LinkKey, why: string): void {
+  #onExit(childId: string, key: LinkKey, why: string, ranMs: number): void {
     const at = mapKey(key)
-    this.#deps.log.warn('child.ended', { upstream: this.#behind.get(key.upstreamId)?.row.slug, why })
+    const behind = this.#behind.get(key.upstreamId)
+    this.#deps.log.warn('child.ended', { upstream: behind?.row.slug, why })
     const opened = this.#opened.get(at)
     if (opened?.ticket.childId === childId) this.#forget(opened)
+    // A stream that stood for a while ends for many reasons, of which most say nothing about the next one.
+    const isFault = behind === undefined || behind.pool === null || ranMs < this.#deps.limits.childStartMs
     // One that ends during its handshake is counted by whoever greets it.
-    if (!this.#opening.has(at)) this.#restarts.failed(at)
+    if (isFault && !this.#opening.has(at)) this.#restarts.failed(at)
   }
 
   // --- use ------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ChildSpec } from '../ports/children.ts'
+import type { ProcessSpec } from '../ports/children.ts'
 import { findCommand, findLimitTools, hardLimit, type LimitTools, limitCommand } from './child-limits.ts'
 
-const SPEC: ChildSpec = {
+const SPEC: ProcessSpec = {
+  kind: 'process',
   command: 'server',
   args: ['--flag', 'a b'],
   env: {},

@@ -5,7 +5,7 @@ import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
 import { delimiter, isAbsolute, join } from 'node:path'
-import type { ChildSpec } from '../ports/children.ts'
+import type { ProcessSpec } from '../ports/children.ts'
 
 export interface LimitTools {
   /** Absolute path of a prlimit that works, or null and why not. */
@@ -79,7 +79,7 @@ export async function findLimitTools(path: string): Promise<LimitTools> {
 }
 
 /** The command to start so that `spec` runs under its limits. A limit of 0 means none. */
-export function limitCommand(spec: ChildSpec, tools: LimitTools): LimitedCommand {
+export function limitCommand(spec: ProcessSpec, tools: LimitTools): LimitedCommand {
   const unset: string[] = []
   // No core dumps: they hold the child's secrets and may be as large as its memory.
   const options = ['--core=0:0']

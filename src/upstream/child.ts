@@ -1,7 +1,5 @@
-// One stdio child: a process group, its three pipes, and the channels of those who talk to it. Started without a shell.
-// Everything from the child is hostile: lines have a bound, lines that are no message are dropped and counted, a flood
-// is throttled, and input that it does not read is queued up to a bound.
-// Absent on purpose: MCP itself (the holder of a channel speaks it) and restarts (the owner decides).
+// A child that is a process: a group of its own with three pipes, started without a shell; its lines have a bound.
+// Absent on purpose: who talks to it (channels.ts), MCP itself, and restarts (the owner decides).
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,11 +8,10 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../core/time.ts'
-import { JsonFault } from '../mcp/json.ts'
-import type { Channel, ChildSpec, ChildView } from '../ports/children.ts'
+import type { Channel, ChildView, ProcessSpec } from '../ports/children.ts'
 import type { Log } from '../ports/log.ts'
+import { Channels, oneLine } from './channels.ts'
 import type { LimitedCommand } from './child-limits.ts'
-import { routeLine } from './line-route.ts'
 import { LineReader } from './lines.ts'
 import { measureGroups } from './process-groups.ts'
 import { Tail } from './tail.ts'
@@ -26,16 +23,12 @@ const ZOMBIE_POLLS = 8
 /** For the last output of a process that has exited: its pipes may be held open by what it left behind. */
 const LAST_OUTPUT_MS = 500
 const LAST_WORDS_CHARS = 300
-/** A line that nobody asked for costs more than its bytes. */
-const NOISE_LINE_BYTES = 256
-/** One that says it is somebody's may be an answer, of whatever size: only how many there are is counted. */
-const LINE_BYTES = 200
 
 export interface ChildOptions {
   readonly id: string
   readonly upstreamId: string
   readonly owner: string
-  readonly spec: ChildSpec
+  readonly spec: ProcessSpec
   readonly command: LimitedCommand
   readonly env: Readonly<Record<string, string>>
   readonly idleMs: number
@@ -52,52 +45,34 @@ export interface ChildOptions {
   readonly onGone: () => void
 }
 
-class ChildChannel implements Channel {
-  readonly n: number
-  readonly child: Child
-  onLine: ((line: Buffer) => void) | null = null
-  onDrain: (() => void) | null = null
-  onClose: ((why: string) => void) | null = null
-  paused = false
-  waitsForDrain = false
-
-  constructor(n: number, child: Child) {
-    this.n = n
-    this.child = child
-  }
-
-  send(line: Buffer): boolean {
-    return this.child.send(this, line)
-  }
-
-  pause(): void {
-    if (this.paused || !this.child.has(this)) return
-    this.paused = true
-    this.child.hold()
-  }
-
-  resume(): void {
-    if (!this.paused) return
-    this.paused = false
-    this.child.release()
-  }
-
-  close(): void {
-    this.child.remove(this)
-  }
-}
-
-export class Child {
+/** Something that runs for one owner: a process, or a stream (stream-child.ts). */
+export interface Running {
   readonly id: string
   readonly upstreamId: string
   readonly owner: string
-  readonly spec: ChildSpec
+  readonly idleMs: number
+  readonly lastUsedMs: number
+  readonly dropped: number
+  /** Running until it is asked to end or ends; then its place may last a little. */
+  readonly state: 'running' | 'ending' | 'gone'
+  /** Errors: UPSTREAM_UNAVAILABLE, UPSTREAM_BUSY. */
+  connect(): Channel
+  /** Resolves when nothing of it is left. */
+  stop(why: string): Promise<void>
+  /** It ends when nobody talks to it any more, at the latest after `graceMs`. */
+  retire(why: string, graceMs: number): void
+  readonly isRetired: boolean
+  view(): ChildView
+}
+
+export class Child implements Running {
+  readonly id: string
+  readonly upstreamId: string
+  readonly owner: string
+  readonly spec: ProcessSpec
   readonly pid: number
   readonly startedMs: number
   readonly idleMs: number
-  lastUsedMs: number
-  dropped = 0
-  /** Running until it is asked to end or ends; then its place in the group may last a little. */
   state: 'running' | 'ending' | 'gone' = 'running'
   isRetired = false
   readonly gone: Promise<void>
@@ -107,18 +82,12 @@ export class Child {
   readonly #stdin: Writable
   readonly #lines: LineReader
   readonly #stderr: Tail
-  readonly #channels = new Map<number, ChildChannel>()
-  #nextChannel = 0
+  readonly #channels: Channels
   #started = false
   /** Set when somebody asked for the end, and why. */
   #stopWhy: string | null = null
-  /** Why to end as soon as there is no channel. */
-  #leaving: string | null = null
   #killed: string | null = null
   #killAt = 0
-  #noiseSecond = 0
-  #noiseBytes = 0
-  #quiet = false
   readonly #timers = new Set<NodeJS.Timeout>()
 
   private constructor(process: ChildProcess, options: ChildOptions) {
@@ -129,13 +98,20 @@ export class Child {
     this.idleMs = options.idleMs
     this.pid = process.pid!
     this.startedMs = options.clock.now()
-    this.lastUsedMs = this.startedMs
     this.#options = options
     this.#process = process
     this.#stdin = process.stdin!
     this.#stderr = new Tail(options.limits.childStderrBytes)
     this.#stdin.on('error', () => {})
-    this.#stdin.on('drain', () => this.#drained())
+    this.#stdin.on('drain', () => this.#channels.drained())
+    const { upstreamId, limits, clock, log } = options
+    this.#channels = new Channels({
+      ...{ upstreamId, limits, clock, log, noun: 'process', mark: { pid: this.pid } },
+      queuedBytes: () => this.#stdin.writableLength,
+      write: (line) => this.#write(line),
+      hold: () => this.#lines.hold(),
+      release: () => this.#lines.release(),
+    })
     this.#lines = new LineReader(process.stdout!, {
       lineBytes: options.limits.childLineBytes,
       sliceMs: options.limits.sliceMs,
@@ -173,109 +149,30 @@ export class Child {
 
   connect(): Channel {
     if (this.state !== 'running') throw new GatewayError('UPSTREAM_UNAVAILABLE', 'The process has ended')
-    if (this.#channels.size >= this.#options.limits.childChannels) {
-      throw new GatewayError('UPSTREAM_BUSY', `The process has ${this.#channels.size} channels, which is the limit`)
-    }
-    const channel = new ChildChannel(this.#nextChannel, this)
-    this.#nextChannel += 1
-    this.#channels.set(channel.n, channel)
-    return channel
+    return this.#channels.connect()
   }
 
-  has(channel: ChildChannel): boolean {
-    return this.#channels.get(channel.n) === channel
+  get lastUsedMs(): number {
+    return this.#channels.lastUsedMs
   }
 
-  remove(channel: ChildChannel): void {
-    if (!this.has(channel)) return
-    channel.resume()
-    this.#channels.delete(channel.n)
-    if (this.#leaving !== null && this.#channels.size === 0) void this.stop(this.#leaving)
+  get dropped(): number {
+    return this.#channels.dropped
   }
 
-  hold(): void {
-    this.#lines.hold()
-  }
-
-  release(): void {
-    this.#lines.release()
-  }
-
-  send(channel: ChildChannel, given: Buffer): boolean {
-    if (!this.has(channel)) return false
-    this.lastUsedMs = this.#options.clock.now()
-    if (this.#stdin.writableLength > this.#options.limits.childQueueBytes) {
-      this.#closeChannel(channel, 'the process does not read its input')
-      return false
-    }
+  #write(line: Buffer): boolean {
     this.#stdin.cork()
-    this.#stdin.write(oneLine(given))
+    this.#stdin.write(oneLine(line))
     this.#stdin.write(NEWLINE)
     this.#stdin.uncork()
-    channel.waitsForDrain = this.#stdin.writableNeedDrain
-    return !channel.waitsForDrain
-  }
-
-  #drained(): void {
-    for (const channel of [...this.#channels.values()]) {
-      if (!channel.waitsForDrain) continue
-      channel.waitsForDrain = false
-      channel.onDrain?.()
-    }
-  }
-
-  #closeChannel(channel: ChildChannel, why: string): void {
-    this.remove(channel)
-    channel.onClose?.(why)
+    return !this.#stdin.writableNeedDrain
   }
 
   // --- what the child says
 
   #line(line: Buffer): void {
     this.#hasStarted()
-    try {
-      routeLine(line, (route, message) => {
-        // News and questions are no use: a child that only talks to itself may be idle.
-        if (typeof route === 'number') this.lastUsedMs = this.#options.clock.now()
-        if (route === 'all') {
-          for (const channel of [...this.#channels.values()]) channel.onLine?.(message)
-          this.#charge(message.length + NOISE_LINE_BYTES)
-          return
-        }
-        const channel = this.#channels.get(route === 'broker' ? 0 : route)
-        if (channel === undefined) {
-          this.#drop(message)
-          return
-        }
-        channel.onLine?.(message)
-        this.#charge(route === 'broker' ? message.length + NOISE_LINE_BYTES : LINE_BYTES)
-      })
-    } catch (error) {
-      // Banners and debug prints: many servers write them here instead of to stderr.
-      if (error instanceof JsonFault) this.#drop(line)
-      else this.#options.log.error('child.line', { upstream: this.upstreamId, pid: this.pid, error })
-    }
-  }
-
-  #drop(line: Buffer): void {
-    this.dropped += 1
-    const { log, upstreamId } = this.#options
-    if (log.enabled('debug')) {
-      log.debug('child.dropped', { upstream: upstreamId, pid: this.pid, line: line.toString('utf8', 0, 200) })
-    }
-    this.#charge(line.length + NOISE_LINE_BYTES)
-  }
-
-  /** Output past its share of this second waits for the next one. */
-  #charge(bytes: number): void {
-    const waitMs = this.#noise(bytes)
-    if (waitMs === 0 || this.#quiet) return
-    this.#quiet = true
-    this.hold()
-    this.#after(waitMs, () => {
-      this.#quiet = false
-      this.release()
-    })
+    this.#channels.take(line)
   }
 
   #complain(chunk: Buffer, stream: Readable): void {
@@ -288,22 +185,10 @@ export class Child {
         if (line !== '') log.debug('child.stderr', { upstream: upstreamId, pid: this.pid, line: line.slice(0, 2_000) })
       }
     }
-    const waitMs = this.#noise(chunk.length)
+    const waitMs = this.#channels.noise(chunk.length)
     if (waitMs === 0) return
     stream.pause()
     this.#after(waitMs, () => stream.resume())
-  }
-
-  /** What nobody waits for may cost so many bytes a second; past that its stream waits for the next second. */
-  #noise(bytes: number): number {
-    const now = performance.now()
-    const second = Math.floor(now / 1000)
-    if (second !== this.#noiseSecond) {
-      this.#noiseSecond = second
-      this.#noiseBytes = 0
-    }
-    this.#noiseBytes += bytes
-    return this.#noiseBytes <= this.#options.limits.childNoiseBytes ? 0 : Math.ceil((second + 1) * 1000 - now)
   }
 
   #hasStarted(): void {
@@ -319,7 +204,7 @@ export class Child {
     if (this.state !== 'running') return this.gone
     this.state = 'ending'
     this.#stopWhy = why
-    this.#closeAll(why)
+    this.#channels.closeAll(why)
     this.#stdin.end()
     const { childTermMs, childStopMs } = this.#options.limits
     this.#killAt = performance.now() + childStopMs
@@ -328,15 +213,10 @@ export class Child {
     return this.gone
   }
 
-  /** Ends when nobody talks to it any more; whoever has just been told of it still gets through. */
   retire(why: string, graceMs: number): void {
     if (this.isRetired || this.state !== 'running') return
     this.isRetired = true
-    this.#after(Math.min(this.#options.limits.childRetireMs, graceMs), () => {
-      if (this.#channels.size === 0) void this.stop(why)
-      else this.#leaving = why
-    })
-    this.#after(graceMs, () => void this.stop(why))
+    this.#channels.retire(graceMs, () => void this.stop(why))
   }
 
   /** Ends the whole group at once, as an end that nobody asked for. */
@@ -361,10 +241,6 @@ export class Child {
     }
   }
 
-  #closeAll(why: string): void {
-    for (const channel of [...this.#channels.values()]) this.#closeChannel(channel, why)
-  }
-
   async #watch(): Promise<void> {
     const outputEnd = new Promise<void>((resolve) => this.#process.stdout!.once('close', () => resolve()))
     const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
@@ -378,7 +254,7 @@ export class Child {
     const stopped = this.#stopWhy !== null
     const why = this.#stopWhy ?? this.#killed ?? this.#describe(code, signal)
     this.state = 'ending'
-    this.#closeAll(why)
+    this.#channels.end(why)
     this.#options.onEnd(why, stopped)
     this.#process.stdin!.destroy()
     this.#process.stdout!.destroy()
@@ -436,17 +312,4 @@ export class Child {
     }, ms)
     this.#timers.add(timer)
   }
-}
-
-/**
- * The line without raw line breaks. A client may lay its JSON out over several lines, and such a break would end our
- * line inside it and let the rest pass for a message of its own. In proven JSON they are white space only.
- */
-function oneLine(line: Buffer): Buffer {
-  if (!line.includes(0x0a) && !line.includes(0x0d)) return line
-  const copy = Buffer.from(line)
-  for (let at = 0; at < copy.length; at += 1) {
-    if (copy[at] === 0x0a || copy[at] === 0x0d) copy[at] = 0x20
-  }
-  return copy
 }

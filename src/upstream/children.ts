@@ -1,44 +1,31 @@
-// The primary's stdio children: which one runs for whom, how many there may be, and when one must end. One child
-// (pipes, lines, channels, the end of its group) is child.ts.
-// If the gateway is killed outright, watchdog.ts ends every group; what a child may use is child-limits.ts and, checked
-// every childPollMs here, process-groups.ts.
+// The primary's children: which one runs for whom, how many there may be, and when one must end. A child is a process of a
+// stdio upstream (child.ts, started by processes.ts) or a stream of an HTTP+SSE one (stream-child.ts).
 
-import { stat, writeFile } from 'node:fs/promises'
 import { GatewayError } from '../core/errors.ts'
-import type { Limits } from '../core/limits.ts'
-import type { Clock } from '../core/time.ts'
 import type { Channel, Children, ChildSpec, ChildView } from '../ports/children.ts'
-import type { Log } from '../ports/log.ts'
-import { Child } from './child.ts'
-import { findCommand, findLimitTools, type LimitTools, limitCommand } from './child-limits.ts'
-import { measureGroups, sharedMemory } from './process-groups.ts'
+import { Child, type Running } from './child.ts'
+import { Processes, type ProcessesOptions, type StartOptions } from './processes.ts'
+import { StreamChild } from './stream-child.ts'
 import { Tail } from './tail.ts'
-import { createWatchdog, type Watchdog } from './watchdog.ts'
 
-export interface ChildrenOptions {
-  readonly limits: Limits
-  readonly clock: Clock
-  readonly log: Log
-  /** PATH, HOME, LANG, TZ and TMPDIR of the gateway, as far as they are set: all that children inherit. */
-  readonly baseEnv: Readonly<Record<string, string>>
-}
+export type ChildrenOptions = ProcessesOptions
 
-/** The kernel takes a child before the gateway when memory runs out. */
-const OOM_SCORE = '1000'
+type Kind = ChildSpec['kind']
+
 /** How many ended children are remembered, for the reason that a late caller is told. */
 const ENDED_MAX = 256
 
 interface Wanted {
   readonly upstreamId: string
-  readonly child: Promise<Child>
+  readonly kind: Kind
+  readonly child: Promise<Running>
   /** The child, once it runs. */
-  running: Child | null
+  running: Running | null
 }
 
-interface Waiter {
-  readonly start: () => void
-  readonly timer: NodeJS.Timeout
-}
+const NOUN: Readonly<Record<Kind, string>> = { process: 'process', stream: 'stream' }
+
+const kindOf = (child: Running): Kind => (child instanceof Child ? 'process' : 'stream')
 
 function keyOf(upstreamId: string, owner: string): string {
   return `${upstreamId}\n${owner}`
@@ -52,25 +39,22 @@ function remember<T>(map: Map<string, T>, key: string, value: T, max: number): v
 }
 
 class ChildrenOf implements Children {
-  onExit: ((childId: string, upstreamId: string, owner: string, why: string) => void) | null = null
+  onExit: Children['onExit'] = null
   readonly #options: ChildrenOptions
-  readonly #watchdog: Watchdog
-  /** Every process group that there may be: starting, running and ending ones. */
-  readonly #children = new Map<string, Child>()
+  readonly #processes: Processes
+  /** All that there may be: running and ending ones. */
+  readonly #children = new Map<string, Running>()
   /** The one child of an upstream and owner, from the wish for it to its end. */
   readonly #wanted = new Map<string, Wanted>()
   readonly #ended = new Map<string, string>()
   readonly #stderr = new Map<string, Tail>()
-  readonly #waiters: Waiter[] = []
-  #starting = 0
   #nextId = 1
-  #tools: Promise<LimitTools> | null = null
   #sweepTimer: NodeJS.Timeout | null = null
   #closed = false
 
   constructor(options: ChildrenOptions) {
     this.#options = options
-    this.#watchdog = createWatchdog({ log: options.log, path: options.baseEnv.PATH ?? '' })
+    this.#processes = new Processes(options)
   }
 
   async spawn(
@@ -83,9 +67,9 @@ class ChildrenOf implements Children {
     const key = keyOf(upstreamId, owner)
     const wanted = this.#wanted.get(key)
     if (wanted !== undefined) return (await wanted.child).id
-    this.#checkRoom(upstreamId, childrenMax)
+    this.#checkRoom(upstreamId, spec.kind, childrenMax)
     const child = this.#start(key, upstreamId, owner, spec, idleMs)
-    const fresh: Wanted = { upstreamId, child, running: null }
+    const fresh: Wanted = { upstreamId, kind: spec.kind, child, running: null }
     this.#wanted.set(key, fresh)
     try {
       fresh.running = await child
@@ -97,139 +81,89 @@ class ChildrenOf implements Children {
     }
   }
 
-  #checkRoom(upstreamId: string, childrenMax: number): void {
+  #checkRoom(upstreamId: string, kind: Kind, childrenMax: number): void {
     if (this.#closed) throw new GatewayError('SHUTTING_DOWN')
+    const noun = kind === 'process' ? 'processes' : 'streams'
     let ofUpstream = 0
-    for (const wanted of this.#wanted.values()) if (wanted.upstreamId === upstreamId) ofUpstream += 1
+    let inAll = 0
+    for (const wanted of this.#wanted.values()) {
+      if (wanted.kind !== kind) continue
+      inAll += 1
+      if (wanted.upstreamId === upstreamId) ofUpstream += 1
+    }
     if (ofUpstream >= childrenMax) {
-      throw new GatewayError('UPSTREAM_BUSY', `The upstream has ${ofUpstream} processes, which is its limit`)
+      throw new GatewayError('UPSTREAM_BUSY', `The upstream has ${ofUpstream} ${noun}, which is its limit`)
     }
     // Ending and replaced ones count here: they are processes still.
-    let ending = 0
-    for (const child of this.#children.values()) if (child.state !== 'running' || child.isRetired) ending += 1
-    if (this.#wanted.size + ending >= this.#options.limits.childrenMax) {
-      throw new GatewayError(
-        'UPSTREAM_BUSY',
-        `The gateway has ${this.#options.limits.childrenMax} processes, which is its limit`,
-      )
-    }
-  }
-
-  async #start(key: string, upstreamId: string, owner: string, spec: ChildSpec, idleMs: number): Promise<Child> {
-    const { limits, clock, log } = this.#options
-    await this.#turn()
-    let isStarting = true
-    const startedOrEnded = (): void => {
-      if (!isStarting) return
-      isStarting = false
-      this.#starting -= 1
-      this.#nextTurn()
-    }
-    try {
-      const env = { ...this.#options.baseEnv, ...spec.env }
-      await checkSpec(spec, env.PATH ?? '')
-      this.#tools ??= findLimitTools(this.#options.baseEnv.PATH ?? '')
-      const tools = await this.#tools
-      if (this.#closed) throw new GatewayError('SHUTTING_DOWN')
-      const id = `child-${this.#nextId}`
-      this.#nextId += 1
-      const child = await Child.start({
-        ...{ id, upstreamId, owner, spec, env, idleMs, limits, clock, log },
-        command: limitCommand(spec, tools),
-        onStderr: (chunk) => this.#tail(upstreamId).append(chunk),
-        onStarted: startedOrEnded,
-        onEnd: (why, stopped) => this.#onEnd(key, child, why, stopped),
-        onGone: () => this.#onGone(child),
-      })
-      this.#watchdog.add(child.pid)
-      this.#children.set(id, child)
-      this.#sweepLater()
-      log.info('child.start', { upstream: upstreamId, pid: child.pid, command: spec.command })
-      // May fail where /proc is absent or read-only; nothing depends on it.
-      writeFile(`/proc/${child.pid}/oom_score_adj`, OOM_SCORE).catch(() => {})
-      return child
-    } catch (error) {
-      startedOrEnded()
-      throw error
-    }
-  }
-
-  /** At most childrenSpawning start at once: an npx or uvx takes a whole core for seconds. */
-  async #turn(): Promise<void> {
+    for (const child of this.#children.values())
+      if (kindOf(child) === kind && (child.state !== 'running' || child.isRetired)) inAll += 1
     const { limits } = this.#options
-    if (this.#starting < limits.childrenSpawning) {
-      this.#starting += 1
-      return
-    }
-    await new Promise<void>((resolve, reject) => {
-      const waiter: Waiter = {
-        start: () => {
-          clearTimeout(waiter.timer)
-          if (this.#closed) reject(new GatewayError('SHUTTING_DOWN'))
-          else {
-            this.#starting += 1
-            resolve()
-          }
-        },
-        timer: setTimeout(() => {
-          this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
-          reject(new GatewayError('UPSTREAM_BUSY', `${limits.childrenSpawning} other processes are starting`))
-        }, limits.childSpawnWaitMs),
-      }
-      this.#waiters.push(waiter)
-    })
+    const max = kind === 'process' ? limits.childrenMax : limits.sseStreamsMax
+    if (inAll >= max) throw new GatewayError('UPSTREAM_BUSY', `The gateway has ${max} ${noun}, which is its limit`)
   }
 
-  #nextTurn(): void {
-    if (this.#starting < this.#options.limits.childrenSpawning) this.#waiters.shift()?.start()
+  async #start(key: string, upstreamId: string, owner: string, spec: ChildSpec, idleMs: number): Promise<Running> {
+    const id = `child-${this.#nextId}`
+    this.#nextId += 1
+    const child: Running = await this.#run(spec, {
+      ...{ id, upstreamId, owner, idleMs },
+      onEnd: (why, stopped) => this.#onEnd(key, child, why, stopped),
+      onGone: () => this.#children.delete(id),
+    })
+    if (child.state === 'gone') return child
+    this.#children.set(id, child)
+    this.#sweepLater()
+    return child
+  }
+
+  #run(spec: ChildSpec, whose: Pick<StartOptions, 'id' | 'upstreamId' | 'owner' | 'idleMs' | 'onEnd' | 'onGone'>) {
+    if (spec.kind === 'stream') return StreamChild.start({ ...this.#options, ...whose, spec })
+    const onStderr = (chunk: Buffer): void => this.#tail(whose.upstreamId).append(chunk)
+    return this.#processes.start({ ...whose, spec, onStderr })
   }
 
   async connect(childId: string): Promise<Channel> {
     const child = this.#children.get(childId)
     if (child === undefined || child.state !== 'running') {
-      throw new GatewayError('UPSTREAM_UNAVAILABLE', this.#ended.get(childId) ?? 'The process has ended')
+      throw new GatewayError('UPSTREAM_UNAVAILABLE', this.#ended.get(childId) ?? 'It has ended')
     }
     return child.connect()
   }
 
   async stop(childId: string): Promise<void> {
     const child = this.#children.get(childId)
-    if (child !== undefined) await this.#stop(child, 'The process was stopped')
+    if (child !== undefined) await this.#stop(child, 'was stopped')
   }
 
   retire(childId: string, graceMs: number): void {
     const child = this.#children.get(childId)
     if (child === undefined) return
     this.#forget(keyOf(child.upstreamId, child.owner), child)
-    child.retire('The process was replaced', graceMs)
+    child.retire(`The ${NOUN[kindOf(child)]} was replaced`, graceMs)
   }
 
-  #stop(child: Child, why: string): Promise<void> {
+  #stop(child: Running, what: string): Promise<void> {
     // From now on the same owner gets a new child.
     this.#forget(keyOf(child.upstreamId, child.owner), child)
-    return child.stop(why)
+    return child.stop(`The ${NOUN[kindOf(child)]} ${what}`)
   }
 
-  #forget(key: string, child: Child): void {
+  #forget(key: string, child: Running): void {
     if (this.#wanted.get(key)?.running === child) this.#wanted.delete(key)
   }
 
-  #onEnd(key: string, child: Child, why: string, stopped: boolean): void {
+  #onEnd(key: string, child: Running, why: string, stopped: boolean): void {
     this.#forget(key, child)
     remember(this.#ended, child.id, why, ENDED_MAX)
     const { log } = this.#options
-    const fields = { upstream: child.upstreamId, pid: child.pid, why, dropped: child.dropped }
+    const { pid, startedMs } = child.view()
+    const fields = { upstream: child.upstreamId, pid, why, dropped: child.dropped }
     if (stopped) {
       log.info('child.stop', fields)
       return
     }
     log.warn('child.exit', fields)
-    this.onExit?.(child.id, child.upstreamId, child.owner, why)
-  }
-
-  #onGone(child: Child): void {
-    this.#watchdog.remove(child.pid)
-    this.#children.delete(child.id)
+    this.onExit?.(child.id, child.upstreamId, child.owner, why, this.#options.clock.now() - startedMs)
   }
 
   list(upstreamId?: string): ChildView[] {
@@ -267,23 +201,10 @@ class ChildrenOf implements Children {
     for (const child of running) {
       const idleMs = this.#options.clock.now() - child.lastUsedMs
       if (child.idleMs > 0 && idleMs >= child.idleMs) {
-        void this.#stop(child, `The process was idle for ${Math.round(idleMs / 1000)} s`)
+        void this.#stop(child, `was idle for ${Math.round(idleMs / 1000)} s`)
       }
     }
-    const uses = await measureGroups(new Set(running.map((child) => child.pid)), this.#options.limits.sliceMs)
-    for (const child of running) {
-      const use = uses?.get(child.pid)
-      if (use === undefined) continue
-      const { memoryBytes, processes } = child.spec
-      if (processes > 0 && use.processes > processes) {
-        child.kill(`The process had ${use.processes} processes; its limit is ${processes}`)
-      } else if (memoryBytes > 0 && use.memoryBytes > memoryBytes) {
-        const bytes = await sharedMemory(use)
-        if (bytes > memoryBytes) {
-          child.kill(`The process used ${mebibytes(bytes)} of memory; its limit is ${mebibytes(memoryBytes)}`)
-        }
-      }
-    }
+    await this.#processes.check(running.filter((child) => child instanceof Child))
     this.#sweepTimer = null
     if (this.#children.size > 0) this.#sweepLater(performance.now() - begun)
   }
@@ -291,26 +212,12 @@ class ChildrenOf implements Children {
   async close(): Promise<void> {
     this.#closed = true
     if (this.#sweepTimer !== null) clearTimeout(this.#sweepTimer)
-    for (const waiter of this.#waiters.splice(0)) waiter.start()
+    this.#processes.refuseAll()
     await Promise.allSettled([...this.#wanted.values()].map((wanted) => wanted.child))
-    await Promise.all([...this.#children.values()].map((child) => this.#stop(child, 'The gateway is stopping')))
-    this.#watchdog.close()
+    const last = 'ends, since the gateway is stopping'
+    await Promise.all([...this.#children.values()].map((child) => this.#stop(child, last)))
+    this.#processes.close()
   }
-}
-
-function mebibytes(bytes: number): string {
-  return `${Math.round(bytes / 1024 ** 2)} MiB`
-}
-
-/** Says what is wrong with the command itself, which the child's exit code would not. */
-async function checkSpec(spec: ChildSpec, path: string): Promise<void> {
-  const cwd = spec.cwd ?? process.cwd()
-  if (spec.cwd !== null && !(await stat(spec.cwd).catch(() => null))?.isDirectory()) {
-    throw new GatewayError('UPSTREAM_UNAVAILABLE', `There is no directory ${JSON.stringify(spec.cwd)} (cwd)`)
-  }
-  if ((await findCommand(spec.command, path, cwd)) !== null) return
-  const where = spec.command.includes('/') ? 'is no executable file' : 'is not on PATH'
-  throw new GatewayError('UPSTREAM_UNAVAILABLE', `The command ${JSON.stringify(spec.command)} ${where}`)
 }
 
 export function createChildren(options: ChildrenOptions): Children {

@@ -1,7 +1,7 @@
 // The first words with an upstream: which era it speaks, and what it says of itself. A modern server is asked with
 // server/discover, an older one greeted with initialize. What decides is what the server answers to these two; refused
 // credentials, failures of the server or of the network never do (2026-07-28, basic/versioning and the two transports).
-// Absent on purpose: HTTP+SSE servers of 2024-11-05.
+// Absent on purpose: which transport a URL speaks (broker.ts).
 
 import { declaredCapabilities } from '../core/asks.ts'
 import type { Reply } from '../core/call.ts'
@@ -10,8 +10,8 @@ import type { Limits } from '../core/limits.ts'
 import { type Discovery, type Era, LEGACY_REVISIONS, MODERN_REVISIONS, type Revision } from '../core/model.ts'
 import { isRecord, META } from '../mcp/classify.ts'
 import { encodeNotification } from '../mcp/jsonrpc.ts'
-import { type Ask, clientInfo, createWire, NotProcessed, named, type Wire } from './ask.ts'
-import { type HttpPeer, post, withoutVersion } from './http-peer.ts'
+import { type Ask, clientInfo, createWire, NotProcessed, named, OtherTransport, type Wire } from './ask.ts'
+import { type HttpPeer, MAY_BE_OTHER, post, withoutVersion } from './http-peer.ts'
 import { askHttp, openHttp } from './mcp-http.ts'
 import type { StdioPeer } from './mcp-stdio.ts'
 
@@ -22,7 +22,7 @@ export type Greeting = Pick<
 >
 
 /** `no`: it does not know this method, so that the other one is worth trying. */
-type Outcome = { readonly greeting: Greeting } | { readonly no: string }
+type Outcome = { readonly greeting: Greeting } | { readonly no: string; readonly mayBeOther?: boolean }
 
 export interface HandshakeOptions {
   readonly name: string
@@ -180,9 +180,10 @@ export interface HttpGreeted {
 
 type MakePeer = (wire: Wire, sessionId: string | null) => HttpPeer
 
-/** `makePeer` makes the peer of one address. Errors: as askHttp, NotProcessed included. */
+/** `makePeer` makes the peer of one address. Errors: as askHttp, NotProcessed included; OtherTransport. */
 export async function greetHttp(makePeer: MakePeer, options: HandshakeOptions): Promise<HttpGreeted> {
   const faults: string[] = []
+  let mayBeOther = true
   const order = options.era === 'legacy' ? (['initialize', 'discover'] as const) : (['discover', 'initialize'] as const)
   for (const method of order) {
     const sessions: (string | null)[] = []
@@ -192,9 +193,19 @@ export async function greetHttp(makePeer: MakePeer, options: HandshakeOptions): 
         : await initializeHttp(makePeer, options, (sessionId) => sessions.push(sessionId))
     if ('greeting' in outcome) return { greeting: outcome.greeting, sessionId: sessions.at(-1) ?? null }
     faults.push(`${method === 'discover' ? 'server/discover' : method}: ${outcome.no}`)
+    mayBeOther &&= outcome.mayBeOther === true
   }
-  throw invalid(options.name, `it is no MCP server that we can speak to (${faults.join('; ')})`)
+  const what = faults.join('; ')
+  throw mayBeOther ? new OtherTransport(what) : noServer(options.name, what)
 }
+
+/** `what`: how it answered all that was tried. */
+export function noServer(name: string, what: string): GatewayError {
+  return invalid(name, `it is no MCP server that we can speak to (${what})`)
+}
+
+/** Codes by which a server of streamable HTTP says no; an HTTP+SSE server knows no such body. */
+const OF_STREAMABLE = new Set([-32601, -32020, -32021, UNSUPPORTED_VERSION])
 
 /** A refusal of the kind "I do not know what you want" is an outcome; every other failure is thrown. */
 async function orRefused(run: () => Promise<Outcome>, read: (error: Buffer) => Outcome): Promise<Outcome> {
@@ -202,7 +213,9 @@ async function orRefused(run: () => Promise<Outcome>, read: (error: Buffer) => O
     return await run()
   } catch (error) {
     if (!(error instanceof NotProcessed) || error.why !== 'era') throw error
-    return error.detail === null ? { no: error.error.message } : read(error.detail)
+    const isKnown = error.detail !== null && OF_STREAMABLE.has(errorOf(error.detail).code)
+    const mayBeOther = !isKnown && MAY_BE_OTHER.has(error.status)
+    return error.detail === null ? { no: error.error.message, mayBeOther } : { ...read(error.detail), mayBeOther }
   }
 }
 
@@ -260,7 +273,7 @@ const SILENCE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['TIMEOUT'])
 export async function greetStdio(starter: StdioStarter, options: HandshakeOptions): Promise<StdioGreeted> {
   const first = await attempt(starter, options, greetChild)
   if ('peer' in first) return first
-  if ('no' in first) throw invalid(options.name, `it is no MCP server that we can speak to (${first.no})`)
+  if ('no' in first) throw noServer(options.name, first.no)
   // Silence is told apart from slowness by trying again later, with initialize first (broker.ts).
   if ('silent' in first || options.era === 'legacy') throw failed(first, options)
   const second = await attempt(starter, options, initializeStdio)

@@ -26,6 +26,9 @@ export interface HttpPeerOptions extends Omit<HttpPeer, 'headers'> {
   readonly staticHeaders: readonly string[]
 }
 
+/** How a server says that it does not know this kind of request: reason to try another transport. */
+export const MAY_BE_OTHER: ReadonlySet<number> = new Set([400, 404, 405])
+
 const HOPS = 'x-mcp-gateway-hops'
 /** Where in `headers` the value of HOPS stands. */
 const HOPS_AT = 5
@@ -34,9 +37,13 @@ export function createHttpPeer({ version, staticHeaders, ...peer }: HttpPeerOpti
   const headers = ['accept', 'application/json, text/event-stream', 'content-type', 'application/json']
   headers.push(HOPS, '1', 'mcp-protocol-version', peer.wire.revision)
   if (peer.sessionId !== null) headers.push('mcp-session-id', peer.sessionId)
+  return { ...peer, headers: [...headers, ...plainHeaders(version, staticHeaders)] }
+}
+
+/** What goes with every request, whatever it is: what the configuration adds, and who we are. */
+export function plainHeaders(version: string, staticHeaders: readonly string[]): readonly string[] {
   const isAgentGiven = staticHeaders.some((text, at) => at % 2 === 0 && text.toLowerCase() === 'user-agent')
-  if (!isAgentGiven) headers.push('user-agent', `mcp-gateway/${version}`)
-  return { ...peer, headers: [...headers, ...staticHeaders] }
+  return isAgentGiven ? staticHeaders : ['user-agent', `mcp-gateway/${version}`, ...staticHeaders]
 }
 
 /** The same peer before a session: `initialize` carries neither version nor session. */

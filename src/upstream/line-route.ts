@@ -35,6 +35,12 @@ function owner(bytes: Buffer, member: Member | null): number | null {
   return match === null ? null : Number(match[1])
 }
 
+/** The channel whose request this is, by its id as raw JSON text, or null. */
+export function channelOf(id: string): number | null {
+  const match = /^"(\d{1,9})\../.exec(id)
+  return match === null ? null : Number(match[1])
+}
+
 function inside(bytes: Buffer, member: Member | null): Member[] {
   return member !== null && bytes[member.start] === 0x7b ? scanObject(bytes, member.start, member.end) : []
 }

@@ -4,11 +4,12 @@
 
 import type { Params, Reply } from '../core/call.ts'
 import type { CancelReason } from '../core/cancel.ts'
-import { type ErrorCode, GatewayError } from '../core/errors.ts'
+import { GatewayError } from '../core/errors.ts'
 import type { LinkHandler, Sending } from '../http/link.ts'
 import { type Incoming, readIncoming, readReply } from '../mcp/jsonrpc.ts'
 import { type SseEvent, SseReader } from '../mcp/sse.ts'
 import { type Ask, encodeAsk, NotProcessed, named } from './ask.ts'
+import { faultOfHead, isType, quoted, refusalCode, TOO_LARGE } from './http-head.ts'
 import { type HttpPeer, headersOf, post } from './http-peer.ts'
 import { Inquiry } from './inquiry.ts'
 import { cancelError, cancelNotice } from './notices.ts'
@@ -92,24 +93,13 @@ class HttpAsk implements LinkHandler {
 
   onHead(status: number, headers: Readonly<Record<string, string | undefined>>): void {
     this.#status = status
-    const encoding = headers['content-encoding']
-    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-      this.#fail('UPSTREAM_INVALID', 'it compressed the answer though it was not asked to')
+    const fault = faultOfHead(status, headers)
+    if (fault !== null) {
+      this.#fail(fault.code, fault.what)
       return
     }
     if (status >= 200 && status < 300) {
       this.#onSuccess(status, headers)
-      return
-    }
-    if (status < 400) {
-      this.#fail(
-        'UPSTREAM_INVALID',
-        `it redirects (HTTP ${status}) to ${hostOf(headers.location)}; redirects are not followed`,
-      )
-      return
-    }
-    if (status === 401 || status === 403) {
-      this.#fail('UPSTREAM_REFUSED', `it answered HTTP ${status}`)
       return
     }
     this.#retryAfter = headers['retry-after']
@@ -361,7 +351,7 @@ class HttpAsk implements LinkHandler {
       const isUnheard = !isOurs && this.#peer.sessionId === null && !TOO_LARGE.has(status)
       if (contradicts || isUnheard) {
         const message = reply === null ? what : `${what} and the error ${reply.code}`
-        this.#end(new NotProcessed('era', this.#named('UPSTREAM_INVALID', message), reply?.error ?? null))
+        this.#end(new NotProcessed('era', this.#named('UPSTREAM_INVALID', message), reply?.error ?? null, status))
         return
       }
     }
@@ -381,15 +371,6 @@ class HttpAsk implements LinkHandler {
 
 function onDeadline(ask: HttpAsk): void {
   ask.onDeadline()
-}
-
-/** Statuses that speak of the size of what was sent. */
-const TOO_LARGE = new Set([413, 414, 431])
-
-function refusalCode(status: number): ErrorCode {
-  if (TOO_LARGE.has(status)) return 'TOO_LARGE'
-  if (status === 429) return 'UPSTREAM_BUSY'
-  return status < 500 && status !== 408 ? 'UPSTREAM_INVALID' : 'UPSTREAM_UNAVAILABLE'
 }
 
 /**
@@ -412,22 +393,6 @@ export async function openHttp(peer: HttpPeer, ask: Ask): Promise<{ reply: Reply
 }
 
 // --- small readers ----------------------------------------------------------------------------------------------------
-
-function isType(header: string, type: string): boolean {
-  if (header === type) return true
-  const end = header.indexOf(';')
-  return (end < 0 ? header : header.slice(0, end)).trim().toLowerCase() === type
-}
-
-/** Of foreign text, something that may stand in a message of ours. */
-function quoted(text: string): string {
-  return `"${text.slice(0, 60).replace(/[^\x20-\x7e]/g, '?')}"`
-}
-
-function hostOf(location: string | undefined): string {
-  if (location === undefined || !URL.canParse(location)) return 'another path'
-  return quoted(new URL(location).host)
-}
 
 export function isSessionId(text: string, bytesMax: number): boolean {
   return text.length > 0 && text.length <= bytesMax && /^[\x21-\x7e]+$/.test(text)

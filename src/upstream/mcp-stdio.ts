@@ -1,6 +1,6 @@
-// MCP over the pipes of a child, both eras: many requests at a time on one channel, told apart by their ids. Ids are the
+// MCP with a child, line by line, both eras: many requests at a time on one channel, told apart by their ids. Ids are the
 // strings "<channel>.<number>", and so are the progress tokens, by which the primary finds the channel of an answer.
-// Absent on purpose: processes (upstream/children.ts) and answers to what the server asks (the broker's channel gives them).
+// Absent on purpose: how lines travel (upstream/children.ts) and answers to what the server asks (the broker's channel gives them).
 
 import type { Params, Reply } from '../core/call.ts'
 import type { CancelReason } from '../core/cancel.ts'
@@ -60,6 +60,7 @@ export class StdioPeer {
     this.wire = options.wire
     this.#channel = options.channel
     this.#channel.onLine = (line) => this.#onLine(line)
+    this.#channel.onRefused = (id, code, message) => this.#onRefused(id, new GatewayError(code, message))
     this.#channel.onClose = (why) => this.#onClose(why)
   }
 
@@ -141,6 +142,7 @@ export class StdioPeer {
   close(): void {
     if (this.#closed !== null) return
     this.#channel.onLine = null
+    this.#channel.onRefused = null
     this.#channel.onClose = null
     this.#channel.close()
     this.#onClose('The link was closed')
@@ -162,6 +164,11 @@ export class StdioPeer {
       else this.#take(incoming.id, waiting).resolve(incoming.reply)
     } else if (incoming.id !== null) this.#options.onRequest?.(incoming.method, incoming.id, incoming.params)
     else this.#onNotification(incoming.method, incoming.params)
+  }
+
+  #onRefused(id: string, error: GatewayError): void {
+    const waiting = this.#waiting.get(id)
+    if (waiting !== undefined) this.#take(id, waiting).reject(named(this.#options.name, error))
   }
 
   #onNotification(method: string, params: Params): void {

@@ -13,7 +13,7 @@ function setUp() {
   /** Seconds that are told, or 0 where it may start. */
   const waits = (key: string): number => {
     try {
-      restarts.check(key, 'demo')
+      restarts.check(key, 'demo', 'process')
       return 0
     } catch (error) {
       assert.ok(error instanceof GatewayError && error.code === 'UPSTREAM_UNAVAILABLE')

@@ -22,12 +22,12 @@ export class Restarts {
     this.#deps = deps
   }
 
-  /** Errors: UPSTREAM_UNAVAILABLE while it is too early. `name` is the upstream's, for the message. */
-  check(key: string, name: string): void {
+  /** Errors: UPSTREAM_UNAVAILABLE while it is too early. `name` is the upstream's, `noun` the child's, for the message. */
+  check(key: string, name: string, noun: string): void {
     const waitMs = (this.#rests.get(key)?.nextMs ?? 0) - this.#deps.clock.now()
     if (waitMs <= 0) return
     const retryAfterSeconds = Math.ceil(waitMs / 1000)
-    const what = `${name}: its process has ended; it is started again in ${retryAfterSeconds} s`
+    const what = `${name}: its ${noun} has ended; it is started again in ${retryAfterSeconds} s`
     throw new GatewayError('UPSTREAM_UNAVAILABLE', what, { retryAfterSeconds })
   }
 

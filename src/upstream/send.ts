@@ -77,7 +77,7 @@ const SHARED: LinkOwner = { owner: '', asks: NO_ASKS }
 
 /** Whose link this call uses; '' is the shared one, on which nobody can be asked. */
 export function ownerOf(view: UpstreamView, call: Call): LinkOwner {
-  if (view.discovery?.era === 'modern' && view.spec.transport.kind === 'http') return askingOwner(view, call)
+  if (view.discovery?.era === 'modern' && view.spec.transport.kind !== 'stdio') return askingOwner(view, call)
   if (view.isolation === 'shared') return SHARED
   const { session, client, caller } = call
   // A modern child is told with each request what it may ask.
@@ -206,7 +206,7 @@ class UpstreamLinks implements Upstreams {
     const options = { isPrivileged: privileged === true, connectMs: view.connectMs }
     let pool: Pool | null = null
     try {
-      pool = transport.kind === 'http' ? createPool(transport, options, this.#deps) : null
+      pool = transport.kind === 'stdio' ? null : createPool(transport, options, this.#deps)
     } catch (error) {
       throw error instanceof GatewayError ? named(view.slug, error) : error
     }

@@ -19,6 +19,13 @@ export const startStateful = (port = 0): Promise<Program & { readonly url: strin
 export const startEverything = (): Promise<Program & { readonly url: string }> =>
   startServer(EVERYTHING, ['streamableHttp'], { env: { NODE_OPTIONS: `--import ${join(FAKES, 'loopback.ts')}` } })
 
+/** The same over HTTP+SSE. The preload prints the path of the other transport. */
+export async function startEverythingSse(): Promise<Program & { readonly url: string }> {
+  const env = { NODE_OPTIONS: `--import ${join(FAKES, 'loopback.ts')}` }
+  const program = await startServer(EVERYTHING, ['sse'], { env })
+  return { ...program, url: program.url.replace(/\/mcp$/, '/sse') }
+}
+
 export type Command = Extract<Place, { command: string }>
 
 const node = (file: string, ...args: string[]): Command => ({ command: process.execPath, args: [file, ...args] })

@@ -1,10 +1,12 @@
 // An upstream that asks in the middle of its calls, on the official SDK 1.x: forms, a model, roots; and a resource that
-// changes. `node asking-server.ts http` listens on 127.0.0.1 and prints {"url":…}; `… stdio` speaks on its own pipes.
+// changes. `node asking-server.ts http` listens on 127.0.0.1 (a free port, or the one given behind) and prints {"url":…}; `… sse` speaks HTTP+SSE there, and `… stdio` on its own
+// pipes.
 
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js'
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js'
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
 import { SubscribeRequestSchema, UnsubscribeRequestSchema } from '@modelcontextprotocol/sdk/types.js'
@@ -69,14 +71,33 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
   await transport.handleRequest(request, response)
 }
 
+const streams = new Map<string, SSEServerTransport>()
+
+async function serveSse(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '', 'http://x')
+  if (request.method === 'GET' && url.pathname === '/sse') {
+    const transport = new SSEServerTransport('/messages', response)
+    streams.set(transport.sessionId, transport)
+    response.on('close', () => streams.delete(transport.sessionId))
+    await createAsking().connect(transport)
+    return
+  }
+  const transport = streams.get(url.searchParams.get('sessionId') ?? '')
+  if (request.method === 'POST' && url.pathname === '/messages' && transport !== undefined)
+    return transport.handlePostMessage(request, response)
+  response.writeHead(404).end()
+}
+
+const isSse = process.argv[2] === 'sse'
 if (process.argv[2] === 'stdio') await createAsking().connect(new StdioServerTransport())
 else {
   const listener = createServer((request, response) => {
-    serve(request, response).catch(() => response.destroy())
+    const served = isSse ? serveSse(request, response) : serve(request, response)
+    served.catch(() => response.destroy())
   })
-  listener.listen(0, '127.0.0.1', () => {
+  listener.listen(Number(process.argv[3] ?? 0), '127.0.0.1', () => {
     const { port } = listener.address() as AddressInfo
-    process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${port}/mcp` })}\n`)
+    process.stdout.write(`${JSON.stringify({ url: `http://127.0.0.1:${port}/${isSse ? 'sse' : 'mcp'}` })}\n`)
   })
   process.on('SIGTERM', () => process.exit(0))
 }

@@ -24,6 +24,7 @@ export function createFakeChannel(n = 3, answer?: (message: Message, id: string)
     sent: [],
     closed: false,
     onLine: null,
+    onRefused: null,
     onDrain: null,
     onClose: null,
     send(line) {

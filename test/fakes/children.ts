@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after } from 'node:test'
 import { GatewayError } from '../../src/core/errors.ts'
 import { LIMITS, type Limits } from '../../src/core/limits.ts'
-import type { Channel, Children, ChildSpec } from '../../src/ports/children.ts'
+import type { Channel, Children, ProcessSpec } from '../../src/ports/children.ts'
 import { SILENT } from '../../src/ports/log.ts'
 import { createChildren } from '../../src/upstream/children.ts'
 import { createFakeClock } from './clock.ts'
@@ -29,13 +29,14 @@ export function setUp(
   open.push(children)
   const exits: { childId: string; upstreamId: string; owner: string; why: string }[] = []
   children.onExit = (childId, upstreamId, owner, why) => exits.push({ childId, upstreamId, owner, why })
-  const start = (mode: string, more = '', spec: Partial<ChildSpec> = {}, owner = '', max = 8, idleMs = 0) =>
+  const start = (mode: string, more = '', spec: Partial<ProcessSpec> = {}, owner = '', max = 8, idleMs = 0) =>
     children.spawn('up', owner, { ...specOf(mode, more), ...spec }, max, idleMs)
   return { clock, children, exits, start }
 }
 
-export function specOf(mode: string, more = ''): ChildSpec {
+export function specOf(mode: string, more = ''): ProcessSpec {
   return {
+    kind: 'process',
     command: process.execPath,
     args: [FAKE, mode, more],
     ...{ env: {}, cwd: null, memoryBytes: 0, cpuSeconds: 0, openFiles: 0, processes: 0 },

@@ -17,6 +17,7 @@ const start = (mode: string, more = ''): Promise<string> =>
     mode,
     '',
     {
+      kind: 'process',
       command: process.execPath,
       args: [join(import.meta.dirname, 'child.ts'), mode, more],
       ...{ env: {}, cwd: null, memoryBytes: 0, cpuSeconds: 0, openFiles: 0, processes: 0 },
