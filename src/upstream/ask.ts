@@ -26,6 +26,8 @@ export interface Ask {
 /** By whom a call's deadline is stopped while its client is asked; set by the lane that has the deadline. */
 export interface Patience {
   standStill: (isWaiting: boolean) => void
+  /** Questions that named no call and were put to this one, and wait. */
+  asked: number
 }
 
 /** How an upstream is spoken to. */

@@ -338,17 +338,34 @@ class UpstreamLinks implements Upstreams {
 
   // --- questions that name no call ------------------------------------------------------------------------------------
 
-  /** Puts it to the newest call in flight on that very link, if one is here and no other worker was quicker. */
+  /**
+   * Puts it to the newest call in flight on that very link, if one is here and no other worker was quicker. Whose question
+   * it is cannot be known: calls of which nobody is asked anything go first, here and in all workers, since each call that
+   * asks waits for an answer and one that nobody is asked for would end by its deadline.
+   */
   #onLinkAsked({ id, key, question }: LinkQuestion): void {
-    const calls = this.#entries.get(key.upstreamId)?.links.get(linkName(key))?.calls ?? null
-    const [newest] = calls === null ? [] : [...calls].reverse().filter(([call]) => call.ask !== null)
-    if (newest !== undefined) void this.#put(id, question, ...newest)
+    const find = (): [Call, Patience] | undefined => {
+      const calls = this.#entries.get(key.upstreamId)?.links.get(linkName(key))?.calls ?? []
+      const able = [...calls].reverse().filter(([call]) => call.ask !== null)
+      return able.sort(([, one], [, other]) => one.asked - other.asked)[0]
+    }
+    const first = find()
+    if (first === undefined) return
+    if (first[1].asked === 0) {
+      void this.#put(id, question, ...first)
+      return
+    }
+    setTimeout(() => {
+      const later = find()
+      if (later !== undefined) void this.#put(id, question, ...later)
+    }, this.#deps.limits.questionClaimMs / 2).unref()
   }
 
   async #put(id: number, question: Question, call: Call, patience: Patience): Promise<void> {
     const { control, log } = this.#deps
     const cancel = new Cancel()
     this.#asked.set(id, cancel)
+    patience.asked += 1
     try {
       if (!(await control.takeQuestion(id))) return
       patience.standStill(true)
@@ -362,6 +379,7 @@ class UpstreamLinks implements Upstreams {
     } catch (error) {
       log.debug('question.lost', { error })
     } finally {
+      patience.asked -= 1
       this.#asked.delete(id)
     }
   }
@@ -387,7 +405,7 @@ class UpstreamLinks implements Upstreams {
 
   /** The call can be found while it waits, by what its server asks without naming it. */
   async #askTracked(entry: Entry, link: OpenLink, ask: Ask, calls: Map<Call, Patience>): Promise<Reply> {
-    const patience: Patience = { standStill: () => {} }
+    const patience: Patience = { standStill: () => {}, asked: 0 }
     calls.set(ask.call!, patience)
     try {
       return await this.#askLink(entry, link, { ...ask, patience })
