@@ -15,7 +15,7 @@ import { createSecretResolver } from './config/secrets.ts'
 import { needRight } from './core/policy.ts'
 import type { Clock } from './core/time.ts'
 import { createEdge, type Edge } from './edge/edge.ts'
-import { isEndpoint } from './edge/router.ts'
+import { isEndpoint, isSocketPath } from './edge/router.ts'
 import type { ExchangeHandler } from './http/exchange.ts'
 import type { CreateLink } from './http/link.ts'
 import { createNodeServer, type TlsTexts } from './http/node-exchange.ts'
@@ -134,6 +134,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   const server = createNodeServer({
     handler: edge.handler,
     isFastPath: isEndpoint,
+    isSocketPath,
     limits,
     trustedProxies: config.server.trustedProxies,
     ...(config.server.tls === null ? {} : { tls: readTls(config.server.tls) }),
@@ -163,6 +164,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       const waitsForClients = (): boolean => edge.stats().questions + parks.size > 0
       // Calls still come in until the drain is over.
       await server.drain(limits.drainMs)
+      edge.drain()
       await edge.idle(leftMs())
       while (isReplaced && waitsForClients() && leftMs() > 0) await wait(CLIENTS_LOOK_MS)
       await edge.idle(leftMs())

@@ -124,6 +124,13 @@ export const CATALOGUE = {
     'This HTTP method is not allowed here',
     'Use a method of the Allow header.',
   ),
+  UPGRADE_REQUIRED: entry(
+    426,
+    -32600,
+    false,
+    'This path is for WebSocket only',
+    'Connect with a WebSocket client (version 13, HTTP/1.1, no body, nothing else on the connection), or use /mcp.',
+  ),
   NOT_ACCEPTABLE: entry(
     406,
     -32600,

@@ -20,6 +20,9 @@ export const LIMITS = {
   queueMs: 45,
   maxStreams: 12_000,
   streamBufferBytes: 1024 * 1024, // Unsent bytes of a stream, beyond which its client is too slow and it is closed.
+  wireCallsMax: 256, // Requests of one WebSocket or HTTP+SSE connection that have no answer yet.
+  wireUnreadBytes: 64 * 1024 * 1024, // Unsent bytes of such a connection, beyond which it is dropped.
+  wirePingsMax: 4, // Pings of a WebSocket without any sign of life, after which it is dropped.
   connectionsMax: 16_000,
   backlog: 4096,
   // calls

@@ -1,6 +1,6 @@
 // The way in: every request of a worker passes here, in one order. Is it for us and from where it may come (Host, Origin),
 // what is it for (path and method), who calls (headers alone), is there room (gate), and only then is its body read.
-// Absent on purpose: what is asked and answered (call/), the REST API (handed in), WebSocket, HTTP+SSE and stdio in front.
+// Absent on purpose: what is asked and answered (call/), the REST API (handed in), stdio in front (cli/stdio-bridge.ts).
 
 import type { Call, Reply } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
@@ -14,6 +14,7 @@ import type { Log } from '../telemetry/log.ts'
 import { Calls } from './calls.ts'
 import { Gate } from './gate.ts'
 import { type Readiness, replyHealth, replyReady } from './health.ts'
+import { createLegacySse } from './legacy-sse.ts'
 import { Listeners, type ListKind } from './listeners.ts'
 import { createDoor, isPreflight, replyPreflight, SharedExchange } from './origin.ts'
 import type { EdgeParts } from './parts.ts'
@@ -21,10 +22,11 @@ import type { Asking } from './posted-call.ts'
 import { Questions } from './questions.ts'
 import { replyProblem, replyRefusal, toGatewayError } from './reply.ts'
 import { newRequestId } from './request-id.ts'
-import { METHODS, type Place, type Route, routeOf } from './router.ts'
+import { isEndpointPlace, METHODS, type Place, type Route, routeOf } from './router.ts'
 import { rpc } from './rpc.ts'
 import { type Bus, Sessions } from './session.ts'
 import { end, listen, post } from './streamable.ts'
+import { authorizationOf, openWebSocket } from './websocket.ts'
 
 export interface EdgeDeps {
   /** From the Authorization header, before the body is read. Errors: UNAUTHENTICATED with its challenge, STORE_UNAVAILABLE, OVERLOADED. */
@@ -58,7 +60,7 @@ export interface EdgeStats {
   /** Calls that are worked on, and those that wait to be. */
   readonly inFlight: number
   readonly queued: number
-  /** Open GET streams. */
+  /** Open streams, and connections of HTTP+SSE and WebSocket. */
   readonly streams: number
   /** Sessions that this worker keeps open in memory. */
   readonly sessions: number
@@ -72,7 +74,10 @@ export interface Edge {
   markEnded(session: string, expiresMs: number): void
   /** Lists have changed and can be read anew: `kindsOf` says which ones of an endpoint ('' for everything). */
   announce(kindsOf: (scope: string) => readonly ListKind[]): void
-  /** Ends the streams; their clients open new ones, for a moment here too. The server lane says `Connection: close` meanwhile. */
+  /**
+   * Ends the streams, and connections when their calls are answered; their clients open new ones, for a moment here too:
+   * to be called again when none can come any more. The server lane says `Connection: close` meanwhile.
+   */
   drain(): void
   /** Waits until no call is in flight, at most `ms`; whether that came true. */
   idle(ms: number): Promise<boolean>
@@ -100,11 +105,14 @@ export function createEdge(deps: EdgeDeps): Edge {
     streams += 1
     return `w${worker}.${boot}.${streams}`
   }
-  const { watch, unwatch } = deps
-  const parts: EdgeParts = {
-    ...{ limits, log, bus, gate, calls, sessions, listeners, questions, asking, newHolder, watch, unwatch },
-  }
+  const { watch, unwatch, clock, authenticate } = deps
+  let isDraining = false
   let isClosed = false
+  const parts: EdgeParts = {
+    ...{ limits, log, bus, clock, authenticate, gate, calls, sessions, listeners, questions, asking, newHolder },
+    ...{ watch, unwatch, isDraining: () => isDraining },
+  }
+  const sse = createLegacySse(parts, deps)
 
   const timer = setInterval(
     () => {
@@ -128,7 +136,7 @@ export function createEdge(deps: EdgeDeps): Edge {
   function refuse(exchange: Exchange, place: Place, thrown: unknown): void {
     const requestId = newRequestId()
     const error = toGatewayError(thrown, requestId, log)
-    if (place === 'mcp' || place === 'rpc') replyRefusal(exchange, null, error, requestId)
+    if (isEndpointPlace(place)) replyRefusal(exchange, null, error, requestId)
     else replyProblem(exchange, error, requestId)
   }
 
@@ -138,7 +146,8 @@ export function createEdge(deps: EdgeDeps): Edge {
   /** An endpoint's request whose method is one of METHODS. */
   async function serve(exchange: Exchange, { place, scope }: Route): Promise<void> {
     try {
-      const known = deps.authenticate(exchange.headers.authorization, exchange)
+      const authorization = place === 'ws' ? authorizationOf(exchange) : exchange.headers.authorization
+      const known = deps.authenticate(authorization, exchange)
       const caller = known instanceof Promise ? await known : known
       if (scope !== '' && !deps.scopeExists(scope, caller)) {
         throw new GatewayError('NOT_FOUND', `There is no virtual server "${scope}"`)
@@ -148,12 +157,15 @@ export function createEdge(deps: EdgeDeps): Edge {
         if (turn !== null) await turn
         try {
           if (place === 'mcp') await post(parts, exchange, scope, caller)
+          else if (place === 'messages') await sse.post(exchange, scope, caller)
           else await rpc(parts, exchange, scope, caller)
         } finally {
           gate.leave()
         }
       } else if (exchange.method === 'DELETE') await end(parts, exchange, scope, caller)
       else if (isClosed) throw new GatewayError('SHUTTING_DOWN', undefined, { retryAfterSeconds: 1 })
+      else if (place === 'sse') sse.open(exchange, scope, caller)
+      else if (place === 'ws') await openWebSocket(parts, exchange, scope, caller)
       else listen(parts, exchange, scope, caller)
     } catch (thrown) {
       refuse(exchange, place, thrown)
@@ -182,7 +194,8 @@ export function createEdge(deps: EdgeDeps): Edge {
     try {
       // Probes come by whatever name and address they find.
       const origin = route.place === 'health' || route.place === 'ready' ? null : door.check(given)
-      if (origin !== null) exchange = new SharedExchange(given, origin)
+      if (route.place === 'ws') door.checkSocket(given, origin)
+      else if (origin !== null) exchange = new SharedExchange(given, origin)
       if (origin !== null && isPreflight(given)) replyPreflight(exchange)
       else handle(exchange, route)
     } catch (thrown) {
@@ -194,9 +207,13 @@ export function createEdge(deps: EdgeDeps): Edge {
     handler,
     markEnded: (session, expiresMs) => sessions.markEnded(session, expiresMs),
     announce: (kindsOf) => listeners.announce(kindsOf),
-    drain: () => listeners.endAll(),
+    drain: () => {
+      isDraining = true
+      listeners.endAll()
+    },
     idle: (ms) => gate.empty(ms),
     close: () => {
+      isDraining = true
       isClosed = true
       clearInterval(timer)
       for (const leave of unsubscribe) leave()

@@ -101,6 +101,21 @@ export class Listeners {
   }
 
   /**
+   * A connection without a session yet (edge/wire.ts), or that will never have one: kept alive, counted, and ended like a
+   * stream, but told of nothing. Errors: OVERLOADED.
+   */
+  hold(about: Pick<Listener, 'holder' | 'scope' | 'caller' | 'expiresMs' | 'exchange'>): void {
+    this.#needRoom()
+    this.#add({ ...about, key: about.holder, callerId: about.caller.id, wants: 0, tag: null })
+  }
+
+  /** It goes on as the stream of its session. */
+  release(holder: string): void {
+    const listener = this.#byHolder.get(holder)
+    if (listener !== undefined) this.#forget(listener)
+  }
+
+  /**
    * Answers subscriptions/listen; `uris` are watched already by this holder. The stream begins with what is honoured.
    * Errors: OVERLOADED.
    */

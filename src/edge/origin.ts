@@ -19,6 +19,12 @@ export interface DoorOptions {
 export interface Door {
   /** The origin that may read the answer, or null where there is none. Errors: HOST_REFUSED, ORIGIN_REFUSED. */
   check(exchange: Exchange): string | null
+  /**
+   * What `check` lets through is for pages whose answers the browser keeps from them, and whose JSON it asks us for
+   * first. It does neither for a WebSocket: a page gets one only of its own origin, or where that is listed (`shared`).
+   * Errors: ORIGIN_REFUSED.
+   */
+  checkSocket(exchange: Exchange, shared: string | null): void
 }
 
 /** With any port: a port does not make a name foreign, and a tunnel brings its own. */
@@ -76,6 +82,14 @@ export function createDoor(options: DoorOptions): Door {
       }
       if (knownOrigins.size < KNOWN_MAX && key.length <= KNOWN_CHARS_MAX) knownOrigins.set(key, isListed)
       return isListed ? origin : null
+    },
+    checkSocket({ headers }, shared) {
+      const { origin, host = '' } = headers
+      if (origin === undefined || shared !== null) return
+      const lower = origin.toLowerCase()
+      if (lower === own.origin || ORIGIN.exec(lower)?.[1] === host.toLowerCase()) return
+      const shown = JSON.stringify(origin.slice(0, 100))
+      throw new GatewayError('ORIGIN_REFUSED', `The Origin ${shown} is another one than this gateway's`)
     },
   }
 }

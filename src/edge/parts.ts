@@ -2,6 +2,9 @@
 
 import type { Call } from '../core/call.ts'
 import type { Limits } from '../core/limits.ts'
+import type { Caller } from '../core/policy.ts'
+import type { Clock } from '../core/time.ts'
+import type { Exchange } from '../http/exchange.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Calls } from './calls.ts'
 import type { Gate } from './gate.ts'
@@ -14,6 +17,9 @@ export interface EdgeParts {
   readonly limits: Limits
   readonly log: Log
   readonly bus: Bus
+  readonly clock: Clock
+  readonly authenticate: (authorization: string | undefined, exchange: Exchange) => Caller | Promise<Caller>
+  readonly isDraining: () => boolean
   readonly gate: Gate
   readonly calls: Calls
   readonly sessions: Sessions

@@ -28,14 +28,28 @@ import { subscribe } from './subscriptions.ts'
 
 const BATCH_REVISION = '2025-03-26'
 
-/** One POST, as far as its headers say. */
-interface Posted {
+/** What a connection (edge/wire.ts) knows of itself, where a request of HTTP has its headers. */
+export interface Carried {
+  /** The session that initialize has begun on it. */
+  readonly session: Session | null
+  /** `initialize` has come. Errors: INVALID_REQUEST (a second one). */
+  greet(): void
+  /** Its outcome; null where it was refused, so that it may come again. */
+  greeted(session: Session | null, caller: Caller): void
+  /** The client no longer wants the answer to the request with this id, raw JSON text. */
+  cancel(id: Buffer): void
+}
+
+/** One message, as far as its transport says. */
+export interface Posted {
   readonly edge: EdgeParts
   readonly exchange: Exchange
   readonly scope: string
   readonly caller: Caller
   readonly accepted: Accepted
   readonly hops: number
+  /** Null for streamable HTTP, where headers speak for every message. */
+  readonly carried: Carried | null
 }
 
 /** Errors are answered here: with the request's id where one is known. */
@@ -45,24 +59,33 @@ export async function post(edge: EdgeParts, exchange: Exchange, scope: string, c
     const { headers } = exchange
     const accepted = acceptedOf(headers)
     needJsonBody(headers)
-    const posted: Posted = { edge, exchange, scope, caller, accepted, hops: hopsOf(headers, edge.limits) }
+    const hops = hopsOf(headers, edge.limits)
+    const posted: Posted = { edge, exchange, scope, caller, accepted, hops, carried: null }
     const message = readBody(await exchange.body(edge.limits.bodyBytes))
     if (Array.isArray(message)) return await postBatch(posted, message)
     id = message.id
-    const classified = classify(headers, message)
-    if (classified.era === 'modern') await postModern(posted, message, classified)
-    else if (isInitialize(message)) await initialize(posted, message, classified)
-    else await postLegacy(posted, message, classified)
+    await postMessage(posted, message)
   } catch (thrown) {
     const requestId = newRequestId()
     replyRefusal(exchange, id, toGatewayError(thrown, requestId, edge.log), requestId)
   }
 }
 
+/** Errors: any GatewayError, before the call is handled. */
+export async function postMessage(posted: Posted, message: Message): Promise<void> {
+  const classified = classify(posted.exchange.headers, message, posted.carried === null)
+  if (classified.era === 'modern') await postModern(posted, message, classified)
+  else if (isInitialize(message)) await initialize(posted, message, classified)
+  else await postLegacy(posted, message, classified)
+}
+
 async function postModern(posted: Posted, message: Message, classified: Classified): Promise<void> {
-  const { edge, exchange } = posted
+  const { edge, exchange, carried } = posted
   // Over HTTP this revision cancels by closing the connection: no notification of a client asks for anything.
-  if (message.kind !== 'request') return exchange.reply(202, NO_HEADERS, null)
+  if (message.kind !== 'request') {
+    if (carried !== null && message.method === 'notifications/cancelled') cancelOn(carried, message)
+    return exchange.reply(202, NO_HEADERS, null)
+  }
   const call = new PostedCall(exchange, {
     message,
     classified,
@@ -75,6 +98,7 @@ async function postModern(posted: Posted, message: Message, classified: Classifi
     hops: posted.hops,
     accepted: posted.accepted,
     bufferBytesMax: edge.limits.streamBufferBytes,
+    hasMirror: carried === null,
   })
   if (message.method === 'subscriptions/listen') return subscribe(edge, exchange, call)
   exchange.onAbort(() => call.cancel.cancel('disconnect'))
@@ -85,9 +109,14 @@ async function postModern(posted: Posted, message: Message, classified: Classifi
 /** Inside a session. A client that goes away has not cancelled anything: the call goes on. */
 async function postLegacy(posted: Posted, message: Message, classified: Classified): Promise<void> {
   const { edge, exchange } = posted
-  const session = sessionOf(edge, exchange, posted.scope, posted.caller)
+  // Legacy by its form only: a modern client that cancels says no version.
+  if (posted.carried?.session === null && message.method === 'notifications/cancelled') {
+    cancelOn(posted.carried, message)
+    return exchange.reply(202, NO_HEADERS, null)
+  }
+  const session = sessionFor(posted)
   if (message.kind !== 'request') {
-    take(edge, session, posted.caller, message)
+    take(posted, session, message)
     return exchange.reply(202, NO_HEADERS, null)
   }
   const call = legacyCall(posted, session, message, classified, posted.accepted)
@@ -104,7 +133,7 @@ function legacyCall(
 ): PostedCall {
   const { edge } = posted
   if (message.method === 'logging/setLevel') noteLevel(edge, session, message)
-  return new PostedCall(posted.exchange, {
+  const call = new PostedCall(posted.exchange, {
     message,
     classified,
     scope: posted.scope,
@@ -118,13 +147,17 @@ function legacyCall(
     bufferBytesMax: edge.limits.streamBufferBytes,
     asking: edge.asking,
   })
+  // On a connection the session goes with the client, and with it whatever it waited for.
+  if (posted.carried !== null) posted.exchange.onAbort(() => call.cancel.cancel('client'))
+  return call
 }
 
 const isInitialize = ({ kind, method }: Message): boolean => method === 'initialize' && kind === 'request'
 
 /** Begins a session, where the handshake succeeds. A session id that comes with it is an old one and of no interest. */
 async function initialize(posted: Posted, message: Message, classified: Classified): Promise<void> {
-  const { edge, exchange, scope, caller } = posted
+  const { edge, exchange, scope, caller, carried } = posted
+  carried?.greet()
   const requested = message.params.value('protocolVersion')
   const revision = typeof requested === 'string' ? negotiate(requested) : classified.revision
   const client = clientView(message.params.value('clientInfo'), message.params.value('capabilities'), null)
@@ -143,53 +176,71 @@ async function initialize(posted: Posted, message: Message, classified: Classifi
     bufferBytesMax: 0,
   })
   const { ok, status, headers, parts } = await edge.calls.handle(call)
-  if (!ok) return call.answer(status, headers, parts)
-  const session = edge.sessions.begin(caller, scope, revision, client)
-  call.answer(status, ['Mcp-Session-Id', session.id], parts)
+  const session = ok ? edge.sessions.begin(caller, scope, revision, client) : null
+  if (session === null) call.answer(status, headers, parts)
+  else call.answer(status, ['Mcp-Session-Id', session.id], parts)
+  carried?.greeted(session, caller)
 }
 
 /** Only 2025-03-26 has batches. The answer to one is one array, never a stream of events. */
-async function postBatch(posted: Posted, messages: readonly Message[]): Promise<void> {
+export async function postBatch(posted: Posted, messages: readonly Message[]): Promise<void> {
   const { edge, exchange, accepted } = posted
+  const isCarried = posted.carried !== null
   const header = exchange.headers['mcp-protocol-version']
   const isLegacy =
     (header === undefined || !isModern(header)) && messages.every(({ params }) => params.metaRaw(META.version) === null)
   if (!isLegacy) throw new GatewayError('INVALID_REQUEST', 'The stateless revisions have no batches')
   if (header !== undefined && !isRevision(header)) throw unsupportedVersion(header)
-  const session = sessionOf(edge, exchange, posted.scope, posted.caller)
+  const session = sessionFor(posted)
   if (session.revision !== BATCH_REVISION) {
     const why = `Only revision ${BATCH_REVISION} has batches; this session speaks ${session.revision}`
     throw new GatewayError('INVALID_REQUEST', why)
   }
   if (messages.some(isInitialize)) throw new GatewayError('INVALID_REQUEST', 'initialize must not stand in a batch')
-  for (const message of messages) if (message.kind !== 'request') take(edge, session, posted.caller, message)
+  for (const message of messages) if (message.kind !== 'request') take(posted, session, message)
   const requests = messages.filter(({ kind }) => kind === 'request')
   if (requests.length === 0) return exchange.reply(202, NO_HEADERS, null)
   const body = await answerAll(edge, requests, (message) =>
-    legacyCall(posted, session, message, classify(exchange.headers, message), null),
+    legacyCall(posted, session, message, classify(exchange.headers, message, !isCarried), null),
   )
   if (accepted.json) exchange.reply(200, JSON_HEADERS, body)
   else exchange.reply(200, SSE_HEADERS, sseEvent(body))
 }
 
 /** A message that wants no answer. Unknown notifications are none of our business; answers to questions that we never asked neither. */
-function take(edge: EdgeParts, session: Session, caller: Caller, message: Message): void {
+function take({ edge, caller, carried }: Posted, session: Session, message: Message): void {
   if (message.kind === 'response') {
     edge.questions.answered(session, caller, message.id!, message.bytes)
     return
   }
   if (message.method === 'notifications/roots/list_changed') edge.bus.publish('rootsChanged', { session: session.key })
   if (message.method !== 'notifications/cancelled') return
+  if (carried !== null) {
+    cancelOn(carried, message)
+    return
+  }
   const id = message.params.raw('requestId')
   // What no request can be called is not looked for, and not told to every worker: it may be megabytes.
   if (id === null || !isRequestId(id) || edge.calls.cancel(session.key, id)) return
   edge.bus.publish('cancel', { session: session.key, id: id.toString('utf8') })
 }
 
+function cancelOn(carried: Carried, message: Message): void {
+  const id = message.params.raw('requestId')
+  if (id !== null && isRequestId(id)) carried.cancel(id)
+}
+
 /** The level holds from the next call on; whether it is one at all is what the answer says. */
 function noteLevel(edge: EdgeParts, session: Session, message: Message): void {
   const level = message.params.value('level')
   if ((LOG_LEVELS as readonly unknown[]).includes(level)) edge.sessions.setLevel(session, level as LogLevel)
+}
+
+/** Errors: SESSION_REQUIRED, SESSION_NOT_FOUND. */
+function sessionFor({ edge, exchange, scope, caller, carried }: Posted): Session {
+  if (carried === null) return sessionOf(edge, exchange, scope, caller)
+  if (carried.session === null) throw new GatewayError('SESSION_REQUIRED', 'initialize must come first')
+  return edge.sessions.open(carried.session.id, caller, scope)
 }
 
 /** Errors: SESSION_REQUIRED, SESSION_NOT_FOUND. */

@@ -74,6 +74,22 @@ export function isSecure({ proxies }: Lane, socket: Socket, headers: Exchange['h
   return last.trim().toLowerCase() === 'https'
 }
 
+/** Path and query of a request target, which is a path or a URL of our own host. */
+export function splitTarget(target: string): { readonly path: string; readonly query: string } {
+  const start = target.charCodeAt(0) === 0x2f ? 0 : pathStart(target)
+  const question = target.indexOf('?', start)
+  if (question >= 0) return { path: target.slice(start, question) || '/', query: target.slice(question + 1) }
+  return { path: start === 0 ? target : target.slice(start) || '/', query: '' }
+}
+
+/** Where the path of an absolute-form target (`http://host/path`) begins; the host of it was compared before. */
+function pathStart(target: string): number {
+  const authority = target.indexOf('://')
+  if (authority < 0) return 0
+  const slash = target.slice(authority + 3).search(/[/?]/)
+  return slash < 0 ? target.length : authority + 3 + slash
+}
+
 // --- bodies --------------------------------------------------------------------------------------------------------------
 
 /** Copies `chunk` behind the first `used` bytes; doubles the room, so that a body of one-byte chunks stays cheap. */

@@ -2,7 +2,9 @@
 // and we do not (repeated headers, odd transfer codings) is refused here, before anything above sees the request.
 // Lean on purpose: one object per request, no listener that is not needed, small replies leave as one write. Plain POST
 // requests can go a faster lane, which stands before this one (fast-exchange.ts).
-// Absent on purpose: compression (the front proxy's), HTTP/2, upgrades, request trailers.
+// Of upgrades only WebSocket is known, and only on its paths (upgrade.ts): elsewhere, and for any other protocol, the wish
+// to upgrade is passed over, as HTTP allows, and the request answered as it is.
+// Absent on purpose: compression (the front proxy's), HTTP/2, request trailers.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https'
@@ -25,11 +27,13 @@ import {
   linger,
   type OpenConnection,
   refuseRaw,
+  splitTarget,
   tooLarge,
   tooSlow,
 } from './lane.ts'
 import { PROBLEM_TYPE, problemText } from './problem.ts'
 import { createProxies } from './proxies.ts'
+import { asksForWebSocket, UpgradeExchange } from './upgrade.ts'
 
 // Not by import: that reads every export, and three of node:http's load the whole of node's own undici (40 ms of a start).
 const { createServer: createHttpServer } = process.getBuiltinModule('node:http')
@@ -48,6 +52,8 @@ export interface NodeServerOptions {
   readonly tls?: TlsTexts
   /** Paths whose plain POST requests go the fast lane; without it, and with TLS, none do. */
   readonly isFastPath?: (path: string) => boolean
+  /** Paths of WebSockets; without it there are none. */
+  readonly isSocketPath?: (path: string) => boolean
   readonly log: { warn(event: string, fields?: Readonly<Record<string, unknown>>): void }
 }
 
@@ -73,6 +79,8 @@ class Connection implements OpenConnection {
   watching: Set<NodeExchange> | null = null
   /** Nothing more is answered on it: a refusal has been written, or its last reply. */
   closing = false
+  /** It has left HTTP behind. */
+  upgraded = false
   readonly #socket: Duplex
 
   constructor(socket: Duplex) {
@@ -80,7 +88,7 @@ class Connection implements OpenConnection {
   }
 
   get isIdle(): boolean {
-    return this.latest === null || this.latest.isFinished
+    return !this.upgraded && (this.latest === null || this.latest.isFinished)
   }
 
   get isFresh(): boolean {
@@ -229,12 +237,9 @@ class NodeExchange implements Exchange {
     this.method = request.method!
     // Node joins what may be repeated; an array is only ever made of Set-Cookie, which no request carries.
     this.headers = request.headers as Readonly<Record<string, string | undefined>>
-    const target = request.url!
-    const start = target.charCodeAt(0) === 0x2f ? 0 : pathStart(target)
-    const question = target.indexOf('?', start)
-    this.path =
-      question < 0 ? (start === 0 ? target : target.slice(start) || '/') : target.slice(start, question) || '/'
-    this.query = question < 0 ? '' : target.slice(question + 1)
+    const { path, query } = splitTarget(request.url!)
+    this.path = path
+    this.query = query
   }
 
   get address(): string {
@@ -425,14 +430,6 @@ class NodeExchange implements Exchange {
   }
 }
 
-/** Where the path of an absolute-form target (`http://host/path`) begins; the host of it was compared before. */
-function pathStart(target: string): number {
-  const authority = target.indexOf('://')
-  if (authority < 0) return 0
-  const slash = target.slice(authority + 3).search(/[/?]/)
-  return slash < 0 ? target.length : authority + 3 + slash
-}
-
 // --- what we refuse before anybody sees it --------------------------------------------------------------------------------
 
 function faultOf(request: IncomingMessage, limits: LaneLimits): GatewayError | null {
@@ -516,7 +513,7 @@ function refuseLast(socket: Carrier, refusal: GatewayError, limits: LaneLimits):
 // --- the server ----------------------------------------------------------------------------------------------------------
 
 export function createNodeServer(options: NodeServerOptions): NodeServer {
-  const { limits, log } = options
+  const { limits, log, isSocketPath } = options
   const lane: Lane = {
     handler: options.handler,
     limits,
@@ -534,6 +531,12 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
     // We refuse a missing Host ourselves, with an answer that says so.
     requireHostHeader: false,
     noDelay: true,
+    // A request behind one whose answer is due is not taken out of the row: its turn has not come.
+    shouldUpgradeCallback: (request: IncomingMessage): boolean =>
+      isSocketPath !== undefined &&
+      (request.socket as Carrier)[CONNECTION]?.isIdle !== false &&
+      asksForWebSocket(request) &&
+      isSocketPath(splitTarget(request.url!).path),
   }
   const server =
     options.tls === undefined
@@ -563,6 +566,16 @@ export function createNodeServer(options: NodeServerOptions): NodeServer {
   server.on('request', (request, response) => handle(request, response, 'nothing'))
   server.on('checkContinue', (request, response) => handle(request, response, 'continue'))
   server.on('checkExpectation', (request, response) => handle(request, response, 'other'))
+  server.on('upgrade', (request: IncomingMessage, socket: Carrier, head: Buffer) => {
+    const connection = socket[CONNECTION] ?? attach(socket, lane)
+    // What breaks from now on comes as 'close' too.
+    socket.on('error', () => {})
+    if (connection.closing) return
+    const fault = faultOf(request, limits)
+    if (fault !== null) return refuseLast(socket, fault, limits)
+    connection.upgraded = true
+    lane.handler(new UpgradeExchange(lane, request, socket as Socket, head))
+  })
   server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
     refuseLast(socket, new GatewayError('METHOD_NOT_ALLOWED', 'This is no proxy: CONNECT is not served'), limits)
   })

@@ -69,14 +69,18 @@ async function script(peer: Peer, prefix: string, other: Peer): Promise<Json> {
 
 /** Each gets a token of its own: two clients of one caller share the upstream's state. */
 async function through(kind: (typeof PEER_KINDS)[number], path: string, name: string): Promise<Peer> {
-  return connectPeer(kind, { url: `${gateway.url}${path}`, token: await gateway.newToken(`${kind} ${name}`) })
+  const origin = path.endsWith('/ws') ? gateway.url.replace('http', 'ws') : gateway.url
+  return connectPeer(kind, { url: `${origin}${path}`, token: await gateway.newToken(`${kind} ${name}`) })
 }
 
-for (const kind of PEER_KINDS) {
-  describe(kind, () => {
-    test('is told through a virtual server with kept names what the upstream itself says', async () => {
+/** What a client can connect to, as the last part of a path. */
+const TRANSPORTS = ['mcp', 'sse', 'ws'] as const
+
+for (const kind of PEER_KINDS)
+  for (const transport of TRANSPORTS)
+    test(`${kind} over ${transport} is told through a virtual server what the upstream itself says`, async () => {
       const direct = await connectPeer(kind, { url: upstream.url })
-      const peer = await through(kind, '/servers/plain/mcp', 'keep')
+      const peer = await through(kind, `/servers/plain/${transport}`, `keep ${transport}`)
       try {
         assert.deepEqual(await script(peer, '', direct), await script(direct, '', peer))
       } finally {
@@ -84,78 +88,81 @@ for (const kind of PEER_KINDS) {
       }
     })
 
-    test('is told through /mcp the same under prefixed names', async () => {
-      const direct = await connectPeer(kind, { url: upstream.url })
-      const peer = await through(kind, '/mcp', 'prefix')
-      try {
-        assert.deepEqual(await script(peer, 'state-', direct), await script(direct, '', peer))
-      } finally {
-        await Promise.all([direct.close(), peer.close()])
-      }
-    })
+for (const kind of PEER_KINDS)
+  for (const transport of TRANSPORTS) {
+    describe(`${kind} over ${transport}`, () => {
+      test('is told through all of the gateway the same under prefixed names', async () => {
+        const direct = await connectPeer(kind, { url: upstream.url })
+        const peer = await through(kind, `/${transport}`, `prefix ${transport}`)
+        try {
+          assert.deepEqual(await script(peer, 'state-', direct), await script(direct, '', peer))
+        } finally {
+          await Promise.all([direct.close(), peer.close()])
+        }
+      })
 
-    test('speaks the newest revision that both sides know', async () => {
-      const peer = await through(kind, '/mcp', 'era')
-      try {
-        assert.equal(peer.era, kind === 'sdk 2.x auto' ? 'modern' : 'legacy')
-        assert.equal(peer.server?.name, 'mcp-gateway')
-        for (const capability of ['tools', 'prompts', 'resources', 'completions'])
-          assert.ok(capability in peer.capabilities, `${capability} is not declared`)
-      } finally {
-        await peer.close()
-      }
-    })
+      test('speaks the newest revision that both sides know', async () => {
+        const peer = await through(kind, `/${transport}`, `era ${transport}`)
+        try {
+          assert.equal(peer.era, kind === 'sdk 2.x auto' ? 'modern' : 'legacy')
+          assert.equal(peer.server?.name, 'mcp-gateway')
+          for (const capability of ['tools', 'prompts', 'resources', 'completions'])
+            assert.ok(capability in peer.capabilities, `${capability} is not declared`)
+        } finally {
+          await peer.close()
+        }
+      })
 
-    test('a cancelled call stops the work of the upstream', async () => {
-      const peer = await through(kind, '/mcp', 'cancel')
-      const cancelled = async (): Promise<number> => Number(textOf(await peer.call('state-cancelled')))
-      try {
-        const earlier = await cancelled()
-        const controller = new AbortController()
-        const running = peer.call(
-          'state-slow',
-          { steps: 500 },
-          { signal: controller.signal, onProgress: () => controller.abort(new Error('enough')) },
-        )
-        await assert.rejects(running)
-        await eventually('the upstream stops', async () => ((await cancelled()) === earlier + 1 ? true : null))
-      } finally {
-        await peer.close()
-      }
-    })
+      test('a cancelled call stops the work of the upstream', async () => {
+        const peer = await through(kind, `/${transport}`, `cancel ${transport}`)
+        const cancelled = async (): Promise<number> => Number(textOf(await peer.call('state-cancelled')))
+        try {
+          const earlier = await cancelled()
+          const controller = new AbortController()
+          const running = peer.call(
+            'state-slow',
+            { steps: 500 },
+            { signal: controller.signal, onProgress: () => controller.abort(new Error('enough')) },
+          )
+          await assert.rejects(running)
+          await eventually('the upstream stops', async () => ((await cancelled()) === earlier + 1 ? true : null))
+        } finally {
+          await peer.close()
+        }
+      })
 
-    test('log lines come from the level that it asked for', async () => {
-      const peer = await through(kind, '/mcp', 'logs')
-      try {
-        await peer.setLevel('warning')
-        await peer.call('state-log')
-        await eventually('both lines', () => (peer.logs.length >= 2 ? true : null))
-        assert.deepEqual(
-          peer.logs.map((line) => [line.level, line.data]),
-          [
-            ['warning', 'a line of warning'],
-            ['error', 'a line of error'],
-          ],
-        )
-      } finally {
-        await peer.close()
-      }
-    })
+      test('log lines come from the level that it asked for', async () => {
+        const peer = await through(kind, `/${transport}`, `logs ${transport}`)
+        try {
+          await peer.setLevel('warning')
+          await peer.call('state-log')
+          await eventually('both lines', () => (peer.logs.length >= 2 ? true : null))
+          assert.deepEqual(
+            peer.logs.map((line) => [line.level, line.data]),
+            [
+              ['warning', 'a line of warning'],
+              ['error', 'a line of error'],
+            ],
+          )
+        } finally {
+          await peer.close()
+        }
+      })
 
-    test('what does not exist is a typed refusal', async () => {
-      const peer = await through(kind, '/mcp', 'unknown')
-      try {
-        await assert.rejects(peer.call('no-such-tool'), { code: -32602 })
-        await assert.rejects(peer.prompt('no-such-prompt'), { code: -32602 })
-        await assert.rejects(peer.read('stateful://nothing'), (error: { code?: number }) =>
-          [-32602, -32002].includes(error.code ?? 0),
-        )
-      } finally {
-        await peer.close()
-      }
+      test('what does not exist is a typed refusal', async () => {
+        const peer = await through(kind, `/${transport}`, `unknown ${transport}`)
+        try {
+          await assert.rejects(peer.call('no-such-tool'), { code: -32602 })
+          await assert.rejects(peer.prompt('no-such-prompt'), { code: -32602 })
+          await assert.rejects(peer.read('stateful://nothing'), (error: { code?: number }) =>
+            [-32602, -32002].includes(error.code ?? 0),
+          )
+        } finally {
+          await peer.close()
+        }
+      })
     })
-  })
-}
+  }
 
 test("no caller's credential reaches an upstream", async () => {
   const peer = await through('sdk 1.x', '/mcp', 'headers')

@@ -4,14 +4,19 @@
 import * as two from '@modelcontextprotocol/client'
 import { StdioClientTransport as StdioTwo } from '@modelcontextprotocol/client/stdio'
 import { Client as ClientOne } from '@modelcontextprotocol/sdk/client/index.js'
+import { SSEClientTransport as SseOne } from '@modelcontextprotocol/sdk/client/sse.js'
 import { StdioClientTransport as StdioOne } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { StreamableHTTPClientTransport as HttpOne } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import { WebSocketClientTransport } from '@modelcontextprotocol/sdk/client/websocket.js'
 import { LoggingMessageNotificationSchema, ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
 
 export const PEER_KINDS = ['sdk 1.x', 'sdk 2.x legacy', 'sdk 2.x auto'] as const
 export type PeerKind = (typeof PEER_KINDS)[number]
 
-/** Where a peer connects to: a URL, or a command that it spawns itself. */
+/**
+ * Where a peer connects to: a URL, or a command that it spawns itself. A URL that ends in /sse is spoken to by HTTP+SSE,
+ * one of ws: by WebSocket, any other by streamable HTTP.
+ */
 export type Place =
   | { readonly url: string; readonly token?: string }
   | { readonly command: string; readonly args: readonly string[]; readonly env?: Readonly<Record<string, string>> }
@@ -59,6 +64,35 @@ export async function connectPeer(kind: PeerKind, place: Place): Promise<Peer> {
 const headersOf = (token: string | undefined): Record<string, string> =>
   token === undefined ? {} : { Authorization: `Bearer ${token}` }
 
+const isSse = (url: string): boolean => url.endsWith('/sse')
+const isSocket = (url: string): boolean => url.startsWith('ws')
+
+/** The 1.x transport takes whatever WebSocket is there, and names one subprotocol: the token is put in as a second one. */
+class WithToken extends WebSocketClientTransport {
+  readonly #token: string | undefined
+
+  constructor(url: URL, token: string | undefined) {
+    super(url)
+    this.#token = token
+  }
+
+  override start(): Promise<void> {
+    const plain = globalThis.WebSocket
+    const tokens = this.#token === undefined ? [] : [`bearer.${this.#token}`]
+    globalThis.WebSocket = class extends plain {
+      constructor(url: string | URL, protocol?: unknown) {
+        super(url, [String(protocol), ...tokens])
+      }
+    }
+    try {
+      // Its WebSocket is made before this returns.
+      return super.start()
+    } finally {
+      globalThis.WebSocket = plain
+    }
+  }
+}
+
 async function pages(next: (cursor: string | undefined) => Promise<[items: unknown[], cursor: string | undefined]>) {
   const all: Json[] = []
   let cursor: string | undefined
@@ -79,10 +113,14 @@ async function connectOne(place: Place): Promise<Peer> {
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => {
     changes += 1
   })
-  const transport =
-    'url' in place
-      ? new HttpOne(new URL(place.url), { requestInit: { headers: headersOf(place.token) } })
-      : new StdioOne({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
+  const requestInit = { headers: headersOf('url' in place ? place.token : undefined) }
+  const transport = !('url' in place)
+    ? new StdioOne({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
+    : isSocket(place.url)
+      ? new WithToken(new URL(place.url), place.token)
+      : isSse(place.url)
+        ? new SseOne(new URL(place.url), { requestInit })
+        : new HttpOne(new URL(place.url), { requestInit })
   // Under exactOptionalPropertyTypes the SDK's own transport does not fit its own interface.
   await client.connect(transport as Parameters<typeof client.connect>[0])
   return {
@@ -110,7 +148,7 @@ async function connectOne(place: Place): Promise<Peer> {
     logs,
     toolsChanged: () => changes,
     async close() {
-      if ('url' in place) await (transport as HttpOne).terminateSession()
+      if (transport instanceof HttpOne) await transport.terminateSession()
       await client.close()
     },
   }
@@ -124,11 +162,15 @@ async function connectTwo(kind: 'sdk 2.x legacy' | 'sdk 2.x auto', place: Place)
   client.setNotificationHandler('notifications/tools/list_changed', () => {
     changes += 1
   })
-  const transport =
-    'url' in place
-      ? new two.StreamableHTTPClientTransport(new URL(place.url), { requestInit: { headers: headersOf(place.token) } })
-      : new StdioTwo({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
-  await client.connect(transport)
+  const requestInit = { headers: headersOf('url' in place ? place.token : undefined) }
+  const transport = !('url' in place)
+    ? new StdioTwo({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
+    : isSocket(place.url)
+      ? new WithToken(new URL(place.url), place.token)
+      : isSse(place.url)
+        ? new two.SSEClientTransport(new URL(place.url), { requestInit })
+        : new two.StreamableHTTPClientTransport(new URL(place.url), { requestInit })
+  await client.connect(transport as Parameters<typeof client.connect>[0])
   const era = client.getProtocolEra() === 'modern' ? 'modern' : 'legacy'
   let requestMeta: Json | null = null
   return {
@@ -160,7 +202,7 @@ async function connectTwo(kind: 'sdk 2.x legacy' | 'sdk 2.x auto', place: Place)
     logs,
     toolsChanged: () => changes,
     async close() {
-      if ('url' in place && era === 'legacy') await (transport as two.StreamableHTTPClientTransport).terminateSession()
+      if (transport instanceof two.StreamableHTTPClientTransport && era === 'legacy') await transport.terminateSession()
       await client.close()
     },
   }
