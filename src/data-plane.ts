@@ -113,6 +113,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     bus,
     watch: (call, holder, uri) => watch(call, gateway, holder, uri, true),
     unwatch: (holder) => control.unwatch(holder),
+    leaveSession: (session) => control.leaveSession(session),
     endSession: (session, callerId, expiresMs) => control.endSession(session, callerId, expiresMs),
     rest: deps.rest,
     limits,

@@ -140,13 +140,14 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
   })
   const discoverer = createDiscoverer({ store, broker, bus, clock, random: Math.random, log, limits })
   const callers = createCallers({ store, clock, limits })
+  const closeOwner = (session: string): void => {
+    watches.unwatch(sessionHolder(session))
+    broker.closeOwner(session)
+  }
   const sessionEnds = createSessionEnds({
     store,
     bus,
-    closeOwner: (session) => {
-      watches.unwatch(sessionHolder(session))
-      broker.closeOwner(session)
-    },
+    closeOwner,
     clock,
     limits,
     log,
@@ -158,6 +159,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     openLink: (key) => broker.openLink(key),
     staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
     endSession: (session, callerId, expiresMs) => sessionEnds.end(session, callerId, expiresMs),
+    leaveSession: closeOwner,
     watch: (holder, key, uri, on) => watches.watch(holder, key, uri, on),
     unwatch: (holder) => watches.unwatch(holder),
     takeQuestion: async (id) => broker.takeQuestion(id),

@@ -179,6 +179,7 @@ async function sessions(pace: Pace): Promise<Pair[]> {
     clock: { now: () => Date.now() },
     limits: LIMITS,
     endSession: async () => {},
+    leaveSession: () => {},
     onEnded: () => {},
   })
   const { client } = makeCall('ping')

@@ -40,6 +40,7 @@ function setUp(given: Partial<Limits> = {}, part: Partial<Control> = {}) {
     async endSession(...args) {
       calls.push(['endSession', ...args])
     },
+    leaveSession: (...args) => void calls.push(['leaveSession', ...args]),
     async takeQuestion(...args) {
       calls.push(['takeQuestion', ...args])
       return true
@@ -73,6 +74,7 @@ test('every method crosses with its arguments and its result', async () => {
   assert.equal(await client.caller('unknown'), null)
   assert.deepEqual(await client.openLink(key), TICKET)
   assert.equal(await client.endSession('s', 'c', 5), undefined)
+  client.leaveSession('s')
   client.staleLink(key, 4, 'session')
   client.reportUpstream('u', false, 'TIMEOUT', 'late')
   await turn()
@@ -82,6 +84,7 @@ test('every method crosses with its arguments and its result', async () => {
     ['caller', 'unknown'],
     ['openLink', key],
     ['endSession', 's', 'c', 5],
+    ['leaveSession', 's'],
     ['staleLink', key, 4, 'session'],
     ['reportUpstream', 'u', false, 'TIMEOUT', 'late'],
   ])

@@ -8,7 +8,7 @@ import type { Messages } from '../ports/messages.ts'
 import { type Failure, fromFailure, toFailure } from './failure.ts'
 
 const ASKED = ['caller', 'openLink', 'endSession', 'takeQuestion', 'watch'] as const
-const TOLD = ['staleLink', 'reportUpstream', 'answerQuestion', 'unwatch'] as const
+const TOLD = ['staleLink', 'leaveSession', 'reportUpstream', 'answerQuestion', 'unwatch'] as const
 type Asked = (typeof ASKED)[number]
 type Told = (typeof TOLD)[number]
 
@@ -142,6 +142,7 @@ export function createControlClient({ messages, limits }: ControlClientOptions):
     caller: (tokenHash) => ask('caller', [tokenHash], limits.controlMs),
     openLink: (key) => ask('openLink', [key], limits.controlLinkMs),
     endSession: (session, callerId, expiresMs) => ask('endSession', [session, callerId, expiresMs], limits.controlMs),
+    leaveSession: (session) => tell('leaveSession', [session]),
     takeQuestion: (id) => ask('takeQuestion', [id], limits.controlMs),
     watch: (holder, key, uri, on) => ask('watch', [holder, key, uri, on], limits.controlLinkMs),
     unwatch: (holder) => tell('unwatch', [holder]),

@@ -147,6 +147,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
     ready: () => ({ ready: false, missing: ['registry'] }),
     sealer: createSealer([{ id: 1, key: KEY }]),
     bus,
+    leaveSession: () => {},
     endSession: async (key, _, expiresMs) => {
       await options.endSession?.(key)
       ended.push(key)

@@ -44,6 +44,8 @@ export interface EdgeDeps {
   readonly unwatch: (holder: string) => void
   /** Makes the end of a session last and known to all workers. Errors: RATE_LIMITED, TOO_MANY, STORE_UNAVAILABLE. */
   readonly endSession: (session: string, callerId: string, expiresMs: number) => Promise<void>
+  /** Ends a session whose id was never given to anybody: one of a connection. */
+  readonly leaveSession: (session: string) => void
   /** Every path that is not an endpoint of ours, unknown ones too; authenticates by itself. */
   readonly rest: ExchangeHandler
   readonly limits: Limits

@@ -23,6 +23,7 @@ function setUp(limits: Partial<Limits> = {}) {
     clock,
     limits: { ...LIMITS, ...limits },
     endSession: async () => {},
+    leaveSession: () => {},
     onEnded: (key) => ended.push(key),
   })
   return { clock, ended, sessions, begin: (scope = '') => sessions.begin(OWNER, scope, '2025-11-25', client) }

@@ -26,6 +26,7 @@ export interface SessionsDeps {
   >
   /** Makes the end of a session last: stored, told to all workers, its upstream links closed. Errors: RATE_LIMITED, TOO_MANY. */
   readonly endSession: (session: string, callerId: string, expiresMs: number) => Promise<void>
+  readonly leaveSession: (session: string) => void
   /** Called when a session has ended, here or in another worker. */
   readonly onEnded: (key: string) => void
 }
@@ -156,6 +157,14 @@ export class Sessions {
   async end(session: Session): Promise<void> {
     await this.#deps.endSession(session.key, session.callerId, session.expiresMs)
     this.markEnded(session.key, session.expiresMs)
+  }
+
+  /** Ends one that lives with its connection: its id has never left this worker, so no tombstone is needed. */
+  leave(session: Session): void {
+    this.#levels.delete(session.key)
+    this.#young.delete(session.id)
+    this.#old.delete(session.id)
+    this.#deps.leaveSession(session.key)
   }
 
   /** Also for the tombstones that the store holds at start. */

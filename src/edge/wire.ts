@@ -150,7 +150,7 @@ export class Wire implements Carried {
     if (session === null) return
     this.session = session
     if (this.#isGone) {
-      this.#endSession()
+      this.#edge.sessions.leave(session)
       return
     }
     const { listeners } = this.#edge
@@ -177,13 +177,7 @@ export class Wire implements Carried {
     this.#isGone = true
     this.#whole.abort()
     for (const exchange of [...this.#open.values()]) exchange.abort()
-    if (this.session !== null) this.#endSession()
-  }
-
-  #endSession(): void {
-    const { sessions, log } = this.#edge
-    // What could not be noted ends by its age: nobody else has its id.
-    sessions.end(this.session!).catch((error: unknown) => log.debug('wire.session', { error }))
+    if (this.session !== null) this.#edge.sessions.leave(this.session)
   }
 
   /** A worker that stops lets the requests be answered that have come; a caller or session that is no more ends at once. */

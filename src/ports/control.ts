@@ -49,6 +49,8 @@ export interface Control {
   staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void
   /** Ends a session: tombstone, then its links. Errors: RATE_LIMITED, TOO_MANY. */
   endSession(session: string, callerId: string, expiresMs: number): Promise<void>
+  /** The same for a session whose id nobody outside has: there is nothing to keep of it, so nothing is counted. */
+  leaveSession(session: string): void
   /**
    * Somebody wants to know of changes of a resource: a session or a stream, by a name of its own. A name that begins with
    * `w` ends with its worker. Errors: TOO_MANY, and what the upstream says to it.

@@ -80,7 +80,8 @@ export async function startFront(changed: Partial<Limits> = {}, tls?: TlsTexts):
     sealer: createSealer([{ id: 1, key: Buffer.alloc(32, 7) }]),
     watch: async () => {},
     unwatch: (holder) => unwatched.push(holder),
-    endSession: async (key) => void ended.push(key),
+    endSession: async () => {},
+    leaveSession: (key) => void ended.push(key),
     rest: (exchange) => exchange.reply(404, [], 'rest'),
     ...{ publicUrl: 'https://gateway.example.com', hosts: [], origins: ['https://app.example.com'], open: false },
   })

@@ -153,6 +153,7 @@ export class World implements Town {
         broker.closeOwner(session)
         bus.publish('sessionEnded', { session, expiresMs })
       },
+      leaveSession: (session) => broker.closeOwner(session),
       reportUpstream: () => {},
       watch: async () => {},
       unwatch: () => {},

@@ -35,7 +35,7 @@ export interface Talk {
   readonly steps: readonly (Send | Expect)[]
 }
 
-const SETTINGS = ['eras', 'revisions', 'paths', 'session']
+const SETTINGS = ['eras', 'revisions', 'paths', 'session', 'connections']
 
 export function readTalk(text: string): Talk {
   const about: string[] = []

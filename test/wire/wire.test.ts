@@ -1,5 +1,5 @@
 // Runs every talk of this folder (README.md says how they are written) against one gateway with real upstreams, for
-// each revision, path and framing that applies.
+// each revision, path and framing that applies, and where it is not about HTTP itself over HTTP+SSE and WebSocket.
 
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
@@ -8,6 +8,7 @@ import { basename, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type RunningGateway, startGateway } from '../e2e/gateway.ts'
 import { type Program, startServer } from '../fakes/process.ts'
+import { CONNECTIONS, type Connection, type ConnectionKind, fitsConnection, openConnection } from './connections.ts'
 import { difference, type Expect, fill, headerFits, type Kept, readTalk, type Send, type Talk } from './talk.ts'
 
 const LEGACY = ['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25']
@@ -23,7 +24,7 @@ const ANSWER_MS = 15_000
 interface Run {
   readonly revision: string
   readonly path: string
-  readonly framing: (typeof FRAMINGS)[number]
+  readonly framing: (typeof FRAMINGS)[number] | ConnectionKind
 }
 
 const servers: Program[] = []
@@ -78,7 +79,7 @@ for (const file of globSync('*.txt', { cwd: import.meta.dirname }).sort()) {
   describe(`${basename(file, '.txt')}: ${talk.about}`, () => {
     for (const revision of revisionsOf(talk))
       for (const path of (talk.settings.paths ?? 'mcp server').split(/\s+/))
-        for (const framing of FRAMINGS)
+        for (const framing of [...FRAMINGS, ...(path !== 'rpc' && fitsConnection(talk) ? CONNECTIONS : [])])
           test(`${revision}, ${path}, ${framing}`, () => perform(talk, { revision, path, framing }))
   })
 }
@@ -139,13 +140,20 @@ async function perform(talk: Talk, run: Run): Promise<void> {
   const open: (() => void)[] = []
   const named = new Map<string, Answer>()
   let latest: Answer | null = null
+  const connection = await connectionOf(run)
+  if (connection !== null) open.push(() => connection.close())
   const started = (send: Send): Answer => {
+    if (connection !== null) {
+      const answer = new Answer()
+      connection.send(fill(send.body!, words, kept), answer)
+      return answer
+    }
     const { answer, stop } = start(send, run, words, kept)
     open.push(stop)
     return answer
   }
   try {
-    if (talk.settings.session === 'begun') await beginSession(started, kept, words)
+    if (talk.settings.session === 'begun') await beginSession(started, kept, words, connection)
     for (const step of talk.steps) {
       if (step.kind === 'send') {
         const answer = started(step)
@@ -157,17 +165,24 @@ async function perform(talk: Talk, run: Run): Promise<void> {
       }
       const answer = step.name === null ? latest : named.get(step.name)
       assert.ok(answer, `line ${step.line}: no request to answer`)
-      await check(step, answer, kept, words)
+      await check(step, answer, kept, words, connection)
     }
   } finally {
     for (const stop of open) stop()
   }
 }
 
+async function connectionOf({ framing, path }: Run): Promise<Connection | null> {
+  if (framing === 'length' || framing === 'chunked') return null
+  const url = `${gateway.url}${PATHS[path]!.path.replace(/mcp$/, framing)}`
+  return openConnection(framing, url, gateway.token)
+}
+
 async function beginSession(
   started: (send: Send) => Answer,
   kept: Kept,
   words: Readonly<Record<string, string>>,
+  connection: Connection | null,
 ): Promise<void> {
   const base = { kind: 'send', line: 0, method: 'POST', path: '{path}', headers: [], name: null } as const
   const hello = { protocolVersion: words.revision, capabilities: {}, clientInfo: { name: 'talk', version: '1' } }
@@ -176,6 +191,11 @@ async function beginSession(
     body: JSON.stringify({ jsonrpc: '2.0', id: 'begin', method: 'initialize', params: hello }),
   })
   await first.until('initialize', () => first.ended)
+  if (connection !== null) {
+    assert.ok((first.messages[0] as { result?: unknown }).result, 'initialize')
+    started({ ...base, body: '{"jsonrpc":"2.0","method":"notifications/initialized"}' })
+    return
+  }
   assert.equal(first.head?.statusCode, 200, `initialize: ${first.rest}`)
   kept.set('session', first.head?.headers['mcp-session-id'])
   assert.equal(typeof kept.get('session'), 'string', 'initialize answers a session id')
@@ -286,8 +306,18 @@ function takeEvents(answer: Answer): void {
   }
 }
 
-async function check(step: Expect, answer: Answer, kept: Kept, words: Readonly<Record<string, string>>): Promise<void> {
+async function check(
+  step: Expect,
+  answer: Answer,
+  kept: Kept,
+  words: Readonly<Record<string, string>>,
+  connection: Connection | null,
+): Promise<void> {
   const where = `line ${step.line}`
+  if (connection !== null) {
+    await checkMessages(step, answer, kept, words, () => where)
+    return
+  }
   await answer.until(where, () => answer.head !== null)
   const head = answer.head!
   const shown = (): string =>
@@ -302,6 +332,18 @@ async function check(step: Expect, answer: Answer, kept: Kept, words: Readonly<R
       `${name} is not ${value}; ${shown()}`,
     )
   }
+  await checkMessages(step, answer, kept, words, shown)
+  if (step.nothing) assert.equal(answer.rest, '', where)
+}
+
+async function checkMessages(
+  step: Expect,
+  answer: Answer,
+  kept: Kept,
+  words: Readonly<Record<string, string>>,
+  shown: () => string,
+): Promise<void> {
+  const where = `line ${step.line}`
   for (const message of step.messages) {
     await answer.until(`${where}: ${JSON.stringify(message)}`, () => answer.messages.length > 0 || answer.ended)
     assert.ok(answer.messages.length > 0, `no further message; ${shown()}`)
@@ -313,7 +355,6 @@ async function check(step: Expect, answer: Answer, kept: Kept, words: Readonly<R
     await answer.until(`${where}: the end`, () => answer.ended)
     if (step.messages.length > 0 || step.end) assert.deepEqual(answer.messages, [], `${where}: more came than expected`)
   }
-  if (step.nothing) assert.equal(answer.rest, '', where)
 }
 
 /** The run's own words inside an expected message; other {names} are for keeping. */
