@@ -35,6 +35,19 @@ test('call --short --json: every candidate answers rightly with one upstream req
   }
 })
 
+test('streams --short --json: every stream of both families stands and hears of each change once', () => {
+  const done = run(['streams', '--short', '--json'])
+  assert.equal(done.status, 0, done.stderr)
+  const { reports } = JSON.parse(done.stdout) as { reports: { figures: Record<string, unknown>[] }[] }
+  assert.deepEqual(
+    reports[0]!.figures.map(({ form, streams, drops, lost }) => [form, streams, drops, lost]),
+    [
+      ['sessions', 200, 0, 0],
+      ['stateless', 200, 0, 0],
+    ],
+  )
+})
+
 test('a wrong command line ends with 2 and the usage', () => {
   for (const args of [[], ['fast'], ['call', '--rounds', '0'], ['call', '--unknown']]) {
     const done = run(args)

@@ -1,4 +1,4 @@
-// npm run bench -- call|list|sse|slow|connect|components|all [--json] [--rounds N] [--seconds S] [--short] [--profile] [--write]
+// npm run bench -- call|list|sse|slow|streams|connect|components|all [--json] [--rounds N] [--seconds S] [--short] [--profile] [--write]
 // Measures what a call costs, on this machine, with an upstream and a load generator of the bench's own. --write puts the
 // figures into bench/RESULTS.md. Exit code 0 also where a target is missed: the bench measures; it is no test. A void run
 // ends with 1, a wrong command line with 2.
@@ -15,12 +15,14 @@ import { connect } from './scenarios/connect.ts'
 import { list } from './scenarios/list.ts'
 import { slow } from './scenarios/slow.ts'
 import { sse } from './scenarios/sse.ts'
+import { streams } from './scenarios/streams.ts'
 
 const SCENARIOS: Readonly<Record<string, (settings: Settings) => Promise<Report>>> = {
   call,
   list,
   sse,
   slow,
+  streams,
   connect,
   components,
 }

@@ -24,6 +24,8 @@ export interface StartedGateway {
   readonly tokens: readonly string[]
   /** From the spawn of the process to the first 200 of /ready. */
   readonly readyMs: number
+  /** A write by the REST API, as the operator. */
+  rest(method: 'POST' | 'PATCH', path: string, body: object): Promise<void>
   stop(): Promise<void>
 }
 
@@ -96,7 +98,14 @@ export async function startGateway(
     if (down !== null) throw new Error(`${down}\n${complaints}`)
     const tokens: string[] = []
     for (let n = 0; n < options.tokens; n++) tokens.push(await createToken(base, operator, `bench-${n}`))
-    return { pid: child.pid!, port, tokens, readyMs: ready - startedMs, stop: end }
+    return {
+      pid: child.pid!,
+      port,
+      tokens,
+      readyMs: ready - startedMs,
+      rest: restOf(base, `Bearer ${operator}`),
+      stop: end,
+    }
   } catch (error) {
     await end()
     throw error
@@ -136,6 +145,18 @@ async function createToken(base: string, operator: string, name: string): Promis
   if (response.status !== 201 || body.token === undefined)
     throw new Error(`POST /v1/tokens: ${response.status} ${JSON.stringify(body).slice(0, 200)}`)
   return body.token
+}
+
+/** A client of the REST API as the operator. Errors where the answer is no success. */
+function restOf(base: string, authorization: string): StartedGateway['rest'] {
+  return async (method, path, body) => {
+    const etag =
+      method === 'PATCH' ? (await fetch(`${base}${path}`, { headers: { authorization } })).headers.get('etag') : null
+    const headers = { authorization, 'content-type': 'application/json', ...(etag !== null && { 'if-match': etag }) }
+    const response = await fetch(`${base}${path}`, { method, headers, body: JSON.stringify(body) })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 200)}`)
+  }
 }
 
 /** Asks again every 2 ms; answers the time at which it was so. */

@@ -3,11 +3,14 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import type { LoadJob, LoadResult } from './load.ts'
+import type { Heard, HearJob, Opened, OpenJob, StreamsJob } from './streams.ts'
 
 export const ROOT = join(import.meta.dirname, '..', '..')
 const RIG = import.meta.dirname
 const READY_MS_MAX = 30_000
 const STOP_MS_MAX = 15_000
+/** Past the time of a job. */
+const GRACE_MS = 60_000
 
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
@@ -76,37 +79,66 @@ export async function stop(child: ChildProcess): Promise<void> {
   running.delete(child)
 }
 
-/** The load generator's process: one job at a time. It lives through all rounds, so that its own code stays warm. */
-export class Load {
-  #child: ChildProcess
+/** A process that does one job at a time, which comes and goes by messages. */
+class Doer<Job, Result> {
+  readonly #child: ChildProcess
+  readonly #what: string
 
-  constructor() {
-    this.#child = fork(join(RIG, 'load.ts'), [], { cwd: ROOT })
+  constructor(file: string, what: string) {
+    this.#child = fork(join(RIG, file), [], { cwd: ROOT })
+    this.#what = what
     running.add(this.#child)
   }
 
-  run(job: LoadJob): Promise<LoadResult> {
+  do(job: Job, msMax: number): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => reject(new Error('the load generator did not answer')),
-        job.seconds * 1000 + 60_000,
-      )
+      const timer = setTimeout(() => reject(new Error(`${this.#what} did not answer`)), msMax)
       const exited = (): void => {
         clearTimeout(timer)
-        reject(new Error('the load generator ended'))
+        reject(new Error(`${this.#what} ended`))
       }
       this.#child.once('exit', exited)
-      this.#child.once('message', (message: { result?: LoadResult; error?: string }) => {
+      this.#child.once('message', (message: { result?: Result; error?: string }) => {
         clearTimeout(timer)
         this.#child.off('exit', exited)
         if (message.result) resolve(message.result)
         else reject(new Error(message.error))
       })
-      this.#child.send(job)
+      this.#child.send(job as object)
     })
   }
 
   stop(): Promise<void> {
     return stop(this.#child)
+  }
+}
+
+/** The load generator's process. It lives through all rounds, so that its own code stays warm. */
+export class Load {
+  readonly #doer = new Doer<LoadJob, LoadResult>('load.ts', 'the load generator')
+
+  run(job: LoadJob): Promise<LoadResult> {
+    return this.#doer.do(job, job.seconds * 1000 + GRACE_MS)
+  }
+
+  stop(): Promise<void> {
+    return this.#doer.stop()
+  }
+}
+
+/** The process of the clients that only listen. */
+export class StreamClients {
+  readonly #doer = new Doer<StreamsJob, Opened | Heard>('streams.ts', 'the listening process')
+
+  async open(job: OpenJob): Promise<Opened> {
+    return (await this.#doer.do(job, job.msMax + GRACE_MS)) as Opened
+  }
+
+  async hear(job: HearJob): Promise<Heard> {
+    return (await this.#doer.do(job, job.msMax + GRACE_MS)) as Heard
+  }
+
+  stop(): Promise<void> {
+    return this.#doer.stop()
   }
 }

@@ -107,7 +107,11 @@ test('which lane serves what', async () => {
     [post('/mcp', 'x', 'Upgrade: h2c\r\n'), 'node /mcp x'],
     [post('/mcp', 'x', 'Connection: upgrade\r\n'), 'node /mcp x'],
     [`\r\n${post('/mcp', 'x')}`, 'node /mcp x'],
-    ['GET /mcp HTTP/1.1\r\nHost: h\r\n\r\n', 'node /mcp '],
+    ['GET /mcp HTTP/1.1\r\nHost: h\r\n\r\n', 'fast /mcp '],
+    ['GET /mcp?a HTTP/1.1\r\nHost: h\r\n\r\n', 'node /mcp '],
+    ['GET /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n', 'node /mcp '],
+    ['GET /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx', 'node /mcp x'],
+    ['DELETE /mcp HTTP/1.1\r\nHost: h\r\n\r\n', 'node /mcp '],
     ['PUT /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx', 'node /mcp x'],
     ['POST /mcp HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n', 'node /mcp x'],
   ]
@@ -122,15 +126,15 @@ test('which lane serves what', async () => {
 
 test('a connection is handed over with what stands unread in it, between two requests and in the middle of a head', async () => {
   const port = await start(tell)
-  const get = 'GET /get HTTP/1.1\r\nHost: h\r\n\r\n'
+  const other = 'DELETE /other HTTP/1.1\r\nHost: h\r\n\r\n'
   const client = new Client(port)
-  client.socket.write(`${post('/1', 'one')}${post('/2', 'two')}${get}${post('/3', 'three')}`)
+  client.socket.write(`${post('/1', 'one')}${post('/2', 'two')}${other}${post('/3', 'three')}`)
   await client.until(() => client.answers.length === 4)
-  assert.deepEqual(client.answers, ['fast /1 one', 'fast /2 two', 'node /get ', 'node /3 three'])
+  assert.deepEqual(client.answers, ['fast /1 one', 'fast /2 two', 'node /other ', 'node /3 three'])
   client.socket.destroy()
   const cut = new Client(port)
   assert.equal(await cut.ask(post('/1', 'one')), 'fast /1 one')
-  assert.equal(await cut.ask(get.slice(0, 9), get.slice(9)), 'node /get ')
+  assert.equal(await cut.ask(other.slice(0, 9), other.slice(9)), 'node /other ')
   cut.socket.destroy()
 })
 

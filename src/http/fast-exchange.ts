@@ -1,4 +1,4 @@
-// The fast server lane: Exchange over node:net alone, for the one form of request that nearly all calls have (head.ts).
+// The fast server lane: Exchange over node:net alone, for the forms that nearly all calls and streams have (head.ts).
 // Anything else, at any border between messages, hands the connection with its unread bytes to node:http for good; so
 // nothing is refused here but what came too slowly. Less CPU because it does less: no parser object, no streams, no timer
 // per request; one sweep counts everybody's time (docs/decisions/0003-http-lanes.md has the numbers).
@@ -6,7 +6,7 @@
 
 import type { Socket } from 'node:net'
 import type { EventStream, Exchange } from './exchange.ts'
-import { HEAD_END, HEAD_START, type Head, readHead } from './head.ts'
+import { HEAD_END, type Head, mayBeHead, readHead } from './head.ts'
 import {
   addressOf,
   append,
@@ -262,8 +262,7 @@ class FastConnection implements OpenConnection {
     if (this.#pieces === 0) this.#since = tick
     if (end < 0) {
       this.#pieces += 1
-      const isOurs = text.startsWith(HEAD_START.slice(0, text.length))
-      if (!isOurs || this.#pieces >= HEAD_PIECES_MAX || bytes.length >= headerBytes) this.#handOver()
+      if (!mayBeHead(text) || this.#pieces >= HEAD_PIECES_MAX || bytes.length >= headerBytes) this.#handOver()
       return false
     }
     if (text.slice(0, end) !== this.#headText) {
@@ -336,7 +335,7 @@ interface BodyReader {
 }
 
 class FastExchange implements Exchange {
-  readonly method = 'POST'
+  readonly method: Head['method']
   readonly query = ''
   readonly path: string
   readonly headers: Readonly<Record<string, string | undefined>>
@@ -352,6 +351,7 @@ class FastExchange implements Exchange {
   #onAbort: (() => void) | null = null
 
   constructor(connection: FastConnection, head: Head, first: Buffer) {
+    this.method = head.method
     this.path = head.path
     this.headers = head.headers
     this.#connection = connection

@@ -1,8 +1,9 @@
-// The head of a request in the one narrow form that the fast lane serves itself: POST, HTTP/1.1, one Host, one
-// Content-Length, every header once. Nothing is refused here: what is not of this form, faulty or not, is node:http's to
+// The head of a request in the narrow form that the fast lane serves itself: HTTP/1.1, one Host, every header once, POST
+// with one Content-Length or GET with none. Nothing is refused here: what is not of this form, faulty or not, is node:http's to
 // judge, so this reader can only be too strict. Absent on purpose: every other method, version, framing and target.
 
 export interface Head {
+  readonly method: 'POST' | 'GET'
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
   /** Of the body, in bytes. */
@@ -30,22 +31,26 @@ const MEANINGS = new Map<string, Meaning>([
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 /** Of a value: lone returns and line feeds are among them. */
 const CONTROL = /[\0-\x08\x0a-\x1f\x7f]/
-const REQUEST_LINE = /^POST (\/[A-Za-z0-9._~/-]*) HTTP\/1\.1$/
+const REQUEST_LINE = /^(POST|GET) (\/[A-Za-z0-9._~/-]*) HTTP\/1\.1$/
 const LENGTH = /^\d{1,10}$/
 const FIELDS_MAX = 1_000
 const FIELD_CHARS_MAX = 64
 /** By spelling as on the wire: names are few, and each is checked and made lower case once. */
 const fields = new Map<string, Field>()
 
-/** What a request of this form begins with. */
-export const HEAD_START = 'POST /'
+const STARTS = ['POST /', 'GET /']
 export const HEAD_END = '\r\n\r\n'
+
+/** Whether a request that begins so, however little of it is there, may be of this form. */
+export function mayBeHead(text: string): boolean {
+  return STARTS.some((start) => text.startsWith(start.slice(0, text.length)))
+}
 
 /** `text` is the head in Latin-1 without its last empty line, or null. Names in lower case, values without blanks around. */
 export function readHead(text: string, countMax: number): Head | null {
   let end = text.indexOf('\r\n')
   if (end < 0) return null
-  const path = REQUEST_LINE.exec(text.slice(0, end))?.[1]
+  const [, method, path] = REQUEST_LINE.exec(text.slice(0, end)) ?? []
   if (path === undefined) return null
   const headers: Record<string, string> = {}
   let length = -1
@@ -81,7 +86,8 @@ export function readHead(text: string, countMax: number): Head | null {
         return null
     }
   }
-  return length < 0 || headers.host === undefined ? null : { path, headers, length, isLast }
+  if (headers.host === undefined || length < 0 === (method === 'POST')) return null
+  return { method: method as Head['method'], path, headers, length: Math.max(0, length), isLast }
 }
 
 function fieldOf(spelling: string): Field | null {

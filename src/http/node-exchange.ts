@@ -1,7 +1,7 @@
 // The complete server lane: Exchange over node:http and node:https. Framing is node's strict parser; what it lets pass
 // and we do not (repeated headers, odd transfer codings) is refused here, before anything above sees the request.
 // Lean on purpose: one object per request, no listener that is not needed, small replies leave as one write. Plain POST
-// requests can go a faster lane, which stands before this one (fast-exchange.ts).
+// and GET requests can go a faster lane, which stands before this one (fast-exchange.ts).
 // Of upgrades only WebSocket is known, and only on its paths (upgrade.ts): elsewhere, and for any other protocol, the wish
 // to upgrade is passed over, as HTTP allows, and the request answered as it is.
 // Absent on purpose: compression (the front proxy's), HTTP/2, request trailers.
@@ -50,7 +50,7 @@ export interface NodeServerOptions {
   readonly limits: LaneLimits
   readonly trustedProxies: readonly string[]
   readonly tls?: TlsTexts
-  /** Paths whose plain POST requests go the fast lane; without it, and with TLS, none do. */
+  /** Paths whose plain POST and GET requests go the fast lane; without it, and with TLS, none do. */
   readonly isFastPath?: (path: string) => boolean
   /** Paths of WebSockets; without it there are none. */
   readonly isSocketPath?: (path: string) => boolean
