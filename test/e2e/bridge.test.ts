@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import * as two from '@modelcontextprotocol/client'
 import { Client as ClientOne } from '@modelcontextprotocol/sdk/client/index.js'
-import { StreamableHTTPClientTransport as HttpOne } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import {
   CreateMessageRequestSchema,
   ElicitRequestSchema,
@@ -16,6 +15,7 @@ import {
 import { type Program, startServer } from '../fakes/process.ts'
 import { eventually } from './fixtures.ts'
 import { type RunningGateway, startGateway } from './gateway.ts'
+import { transportOne, transportTwo } from './peers.ts'
 
 const ASKING = join(import.meta.dirname, '..', 'fakes', 'asking-server.ts')
 let http: Program & { readonly url: string }
@@ -50,7 +50,11 @@ interface Asked {
 
 const INFO = { name: 'asked', version: '1' }
 const CAPABILITIES = { elicitation: { form: {} }, sampling: {}, roots: {} }
-const headers = () => ({ Authorization: `Bearer ${gateway.token}` })
+/** `last` is the last part of the path: which transport. */
+const placeOf = (last: string) => {
+  const origin = last === 'ws' ? gateway.url.replace('http', 'ws') : gateway.url
+  return { url: `${origin}/${last}`, token: gateway.token }
+}
 const textOf = (result: unknown): string => (result as { content: { text: string }[] }).content[0]!.text
 
 const elicited = (who: string) => ({ action: 'accept' as const, content: { said: who } })
@@ -59,7 +63,7 @@ const sampled = (who: string) => ({
 })
 const rooted = (who: string) => ({ roots: [{ uri: `file:///${who}` }] })
 
-async function older(who: string): Promise<Asked> {
+async function older(who: string, last: string): Promise<Asked> {
   const client = new ClientOne(INFO, { capabilities: CAPABILITIES })
   const questions: string[] = []
   const updates: string[] = []
@@ -70,20 +74,20 @@ async function older(who: string): Promise<Asked> {
   client.setRequestHandler(CreateMessageRequestSchema, () => sampled(who))
   client.setRequestHandler(ListRootsRequestSchema, () => rooted(who))
   client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void updates.push(params.uri))
-  const transport = new HttpOne(new URL(`${gateway.url}/mcp`), { requestInit: { headers: headers() } })
+  const transport = transportOne(placeOf(last))
   await client.connect(transport as Parameters<typeof client.connect>[0])
   return {
     ...{ questions, updates },
     call: async (name) => textOf(await client.callTool({ name, arguments: {} })),
     watch: async (uri) => void (await client.subscribeResource({ uri })),
     async close() {
-      await transport.terminateSession()
+      if ('terminateSession' in transport) await transport.terminateSession()
       await client.close()
     },
   }
 }
 
-async function newer(who: string): Promise<Asked> {
+async function newer(who: string, last: string): Promise<Asked> {
   const client = new two.Client(INFO, { capabilities: CAPABILITIES, versionNegotiation: { mode: 'auto' } })
   const questions: string[] = []
   const updates: string[] = []
@@ -94,8 +98,7 @@ async function newer(who: string): Promise<Asked> {
   client.setRequestHandler('sampling/createMessage', () => sampled(who))
   client.setRequestHandler('roots/list', () => rooted(who))
   client.setNotificationHandler('notifications/resources/updated', ({ params }) => void updates.push(params.uri))
-  const url = new URL(`${gateway.url}/mcp`)
-  await client.connect(new two.StreamableHTTPClientTransport(url, { requestInit: { headers: headers() } }))
+  await client.connect(transportTwo(placeOf(last)) as Parameters<typeof client.connect>[0])
   assert.equal(client.getProtocolEra(), 'modern')
   return {
     ...{ questions, updates },
@@ -105,14 +108,18 @@ async function newer(who: string): Promise<Asked> {
   }
 }
 
-for (const [family, connect] of [
+const FAMILIES = [
   ['a client of 2025-11-25', older],
   ['a client of 2026-07-28', newer],
-] as const) {
-  describe(family, () => {
+] as const
+const CLIENTS = FAMILIES.flatMap(([family, connect]) =>
+  ['mcp', 'sse', 'ws'].map((last) => [family, connect, last] as const),
+)
+for (const [family, connect, last] of CLIENTS) {
+  describe(`${family} over ${last}`, () => {
     for (const upstream of ['http', 'stdio']) {
       test(`is asked by a server behind ${upstream}, and answers`, { timeout: 30_000 }, async () => {
-        const peers = [await connect('ada'), await connect('bob')]
+        const peers = [await connect('ada', last), await connect('bob', last)]
         try {
           for (const [at, who] of ['ada', 'bob'].entries()) {
             const peer = peers[at]!
@@ -128,7 +135,7 @@ for (const [family, connect] of [
     }
 
     test('hears of a resource that it watches', { timeout: 30_000 }, async () => {
-      const peer = await connect('ada')
+      const peer = await connect('ada', last)
       try {
         // The stream of a session is opened some time after the handshake.
         await new Promise((resolve) => setTimeout(resolve, 300))

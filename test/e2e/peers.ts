@@ -93,6 +93,30 @@ class WithToken extends WebSocketClientTransport {
   }
 }
 
+/** A transport of the SDK 1.x to a place. */
+export function transportOne(place: Place) {
+  const requestInit = { headers: headersOf('url' in place ? place.token : undefined) }
+  return !('url' in place)
+    ? new StdioOne({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
+    : isSocket(place.url)
+      ? new WithToken(new URL(place.url), place.token)
+      : isSse(place.url)
+        ? new SseOne(new URL(place.url), { requestInit })
+        : new HttpOne(new URL(place.url), { requestInit })
+}
+
+/** One for the SDK 2.x, which has no WebSocket of its own and takes that of 1.x. */
+export function transportTwo(place: Place) {
+  const requestInit = { headers: headersOf('url' in place ? place.token : undefined) }
+  return !('url' in place)
+    ? new StdioTwo({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
+    : isSocket(place.url)
+      ? new WithToken(new URL(place.url), place.token)
+      : isSse(place.url)
+        ? new two.SSEClientTransport(new URL(place.url), { requestInit })
+        : new two.StreamableHTTPClientTransport(new URL(place.url), { requestInit })
+}
+
 async function pages(next: (cursor: string | undefined) => Promise<[items: unknown[], cursor: string | undefined]>) {
   const all: Json[] = []
   let cursor: string | undefined
@@ -113,14 +137,7 @@ async function connectOne(place: Place): Promise<Peer> {
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => {
     changes += 1
   })
-  const requestInit = { headers: headersOf('url' in place ? place.token : undefined) }
-  const transport = !('url' in place)
-    ? new StdioOne({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
-    : isSocket(place.url)
-      ? new WithToken(new URL(place.url), place.token)
-      : isSse(place.url)
-        ? new SseOne(new URL(place.url), { requestInit })
-        : new HttpOne(new URL(place.url), { requestInit })
+  const transport = transportOne(place)
   // Under exactOptionalPropertyTypes the SDK's own transport does not fit its own interface.
   await client.connect(transport as Parameters<typeof client.connect>[0])
   return {
@@ -162,14 +179,7 @@ async function connectTwo(kind: 'sdk 2.x legacy' | 'sdk 2.x auto', place: Place)
   client.setNotificationHandler('notifications/tools/list_changed', () => {
     changes += 1
   })
-  const requestInit = { headers: headersOf('url' in place ? place.token : undefined) }
-  const transport = !('url' in place)
-    ? new StdioTwo({ command: place.command, args: [...place.args], env: { ...place.env }, stderr: 'ignore' })
-    : isSocket(place.url)
-      ? new WithToken(new URL(place.url), place.token)
-      : isSse(place.url)
-        ? new two.SSEClientTransport(new URL(place.url), { requestInit })
-        : new two.StreamableHTTPClientTransport(new URL(place.url), { requestInit })
+  const transport = transportTwo(place)
   await client.connect(transport as Parameters<typeof client.connect>[0])
   const era = client.getProtocolEra() === 'modern' ? 'modern' : 'legacy'
   let requestMeta: Json | null = null
