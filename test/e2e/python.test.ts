@@ -66,11 +66,16 @@ for (const mode of ['legacy', 'auto'] as const)
         ['warning', 'a line of warning'],
         ['error', 'a line of error'],
       ])
+    const sse = await told(`${gateway.url}/servers/plain/sse`, await gateway.newToken(`python sse ${mode}`), mode)
     for (const key of ['protocolVersion', 'unknown', 'logs']) {
       delete direct[key]
+      // By its own transport and by that of 2024-11-05.
+      assert.deepEqual(sse[key], through[key])
+      delete sse[key]
       delete through[key]
     }
     assert.deepEqual(essence(through), essence(direct))
+    assert.deepEqual(essence(sse), essence(direct))
   })
 
 test('a Python server by stdio says through the gateway what it says directly', { skip }, async () => {

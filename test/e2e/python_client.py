@@ -1,6 +1,6 @@
 """The official Python SDK as a client: runs one script against a server and prints what it was told as one JSON object.
 
-Arguments: URL, token (or ""), mode (legacy or auto). The server is test/fakes/stateful-server.ts or a gateway before it.
+Arguments: URL (HTTP+SSE where it ends in /sse), token (or ""), mode (legacy or auto). The server is test/fakes/stateful-server.ts or a gateway before it.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import warnings
 import anyio
 import httpx2
 from mcp.client.client import Client
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
@@ -103,7 +104,10 @@ async def main():
         logs.append(params)
 
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-        transport = streamable_http_client(url, http_client=http)
+        if url.endswith("/sse"):
+            transport = sse_client(url, headers=headers)
+        else:
+            transport = streamable_http_client(url, http_client=http)
         async with Client(transport, mode=mode, logging_callback=on_log) as client:
             print(json.dumps(await script(client, logs)))
 

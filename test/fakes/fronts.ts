@@ -109,7 +109,7 @@ export type Json = Record<string, unknown>
 /** What a client has been sent and has not looked at. */
 class Inbox {
   readonly messages: Json[] = []
-  #wake: (() => void) | null = null
+  #waiting: (() => void)[] = []
 
   put(text: string): void {
     this.messages.push(JSON.parse(text) as Json)
@@ -117,7 +117,9 @@ class Inbox {
   }
 
   wake(): void {
-    this.#wake?.()
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const wake of waiting) wake()
   }
 
   /** The next message that fits, the others stay. The test's own time-out is the bound. */
@@ -125,9 +127,7 @@ class Inbox {
     for (;;) {
       const at = this.messages.findIndex(fits)
       if (at >= 0) return this.messages.splice(at, 1)[0]!
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve
-      })
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
     }
   }
 }
