@@ -12,6 +12,7 @@ import { createToken } from './token.ts'
 
 interface ClientOptions extends CommonOptions {
   readonly server?: string
+  readonly sse?: boolean
   readonly name: string
 }
 
@@ -31,6 +32,9 @@ const headers = (token: string | null): object => (token === null ? {} : { heade
 const file =
   (path: string, key: string, entry: (endpoint: string, token: string | null) => object): Write =>
   (name, endpoint, token) => ({ how: `Put into ${path}:`, text: json({ [key]: { [name]: entry(endpoint, token) } }) })
+
+/** As clients name the transport of an endpoint. */
+const typeOf = (endpoint: string): string => (endpoint.endsWith('/sse') ? 'sse' : 'http')
 
 const url = (endpoint: string, token: string | null): object => ({ url: endpoint, ...headers(token) })
 
@@ -56,11 +60,11 @@ export const CLIENTS: Readonly<Record<string, Write>> = {
   }),
   'claude-code': (name, endpoint, token) => ({
     how: 'Run:',
-    text: `claude mcp add --transport http ${name} ${endpoint}${token === null ? '' : ` --header "Authorization: ${bearer(token)}"`}`,
+    text: `claude mcp add --transport ${typeOf(endpoint)} ${name} ${endpoint}${token === null ? '' : ` --header "Authorization: ${bearer(token)}"`}`,
   }),
   cursor: file('~/.cursor/mcp.json (or .cursor/mcp.json of a project)', 'mcpServers', url),
   vscode: file('.vscode/mcp.json, or by "MCP: Open User Configuration"', 'servers', (endpoint, token) => ({
-    type: 'http',
+    type: typeOf(endpoint),
     ...url(endpoint, token),
   })),
   windsurf: file('~/.codeium/windsurf/mcp_config.json', 'mcpServers', (endpoint, token) => ({
@@ -68,7 +72,7 @@ export const CLIENTS: Readonly<Record<string, Write>> = {
     ...headers(token),
   })),
   gemini: file('~/.gemini/settings.json', 'mcpServers', (endpoint, token) => ({
-    httpUrl: endpoint,
+    [typeOf(endpoint) === 'sse' ? 'url' : 'httpUrl']: endpoint,
     ...headers(token),
   })),
   codex: (name, endpoint, token) => ({
@@ -88,10 +92,10 @@ export const CLIENTS: Readonly<Record<string, Write>> = {
   lmstudio: file('mcp.json of LM Studio (Program > Edit mcp.json)', 'mcpServers', url),
   inspector: (_name, endpoint, token) => ({
     how: 'Run:',
-    text: `npx @modelcontextprotocol/inspector --cli ${endpoint} --transport http${token === null ? '' : ` --header "Authorization: ${bearer(token)}"`} --method tools/list`,
+    text: `npx @modelcontextprotocol/inspector --cli ${endpoint} --transport ${typeOf(endpoint)}${token === null ? '' : ` --header "Authorization: ${bearer(token)}"`} --method tools/list`,
   }),
   'mcp-json': file("your client's mcp.json", 'mcpServers', (endpoint, token) => ({
-    type: 'http',
+    type: typeOf(endpoint),
     ...url(endpoint, token),
   })),
 }
@@ -100,6 +104,7 @@ export function clientCommand(command: Command, cli: Cli): void {
   command
     .argument('<client>', Object.keys(CLIENTS).join(', '))
     .option('--server <slug>', 'connect it to one virtual server')
+    .option('--sse', 'by HTTP+SSE, for a client that knows nothing newer')
     .addOption(new Option('--name <name>', 'what the client calls the gateway').default('gateway'))
   speaksToGateway(command).action(async (client: string, options: ClientOptions) => {
     const write = Object.hasOwn(CLIENTS, client) ? CLIENTS[client] : undefined
@@ -114,7 +119,7 @@ export function clientCommand(command: Command, cli: Cli): void {
     if (!/^[A-Za-z0-9_-]{1,64}$/.test(options.name))
       throw new Failure(2, 'USAGE', '--name takes letters, digits, - and _')
     const gateway = target(cli, options)
-    const endpoint = `${gateway.url}${await pathOf(gateway, options.server)}`
+    const endpoint = `${gateway.url}${await pathOf(gateway, options.server, options.sse === true ? 'sse' : 'mcp')}`
     const made = gateway.tokenFrom === 'data' ? await clientToken(cli, options, gateway, client) : null
     const token = made?.token ?? gateway.token
     const paste = write(options.name, endpoint, token)
@@ -129,10 +134,10 @@ export function clientCommand(command: Command, cli: Cli): void {
   })
 }
 
-async function pathOf(gateway: Target, server: string | undefined): Promise<string> {
-  if (server === undefined) return '/mcp'
+async function pathOf(gateway: Target, server: string | undefined, last: 'mcp' | 'sse'): Promise<string> {
+  if (server === undefined) return `/${last}`
   const found = await askJson<{ slug: string }>(gateway, { path: `/v1/servers/${encodeURIComponent(server)}` })
-  return `/servers/${found.slug}/mcp`
+  return `/servers/${found.slug}/${last}`
 }
 
 /** A token named after the client: `cursor`, or `cursor-2` where that one is taken, as its text cannot be shown again. */

@@ -457,6 +457,15 @@ test('client makes a token of its own from a data directory, and uses a named on
     assert.match(own.err, /new token "cursor-2" may use tools/)
     assert.ok(!own.out.includes('operator'))
     assert.deepEqual(gateway.asked.find(({ method }) => method === 'POST')!.body, { name: 'cursor-2', rights: ['use'] })
+    const older = await cli(['client', 'vscode', '--sse', '--server', 'research', '--data', data, '--token', 'mine'])
+    assert.deepEqual(JSON.parse(older.out), {
+      servers: {
+        gateway: {
+          ...{ type: 'sse', url: `${gateway.url}/servers/research/sse` },
+          headers: { Authorization: 'Bearer mine' },
+        },
+      },
+    })
     const given = await cli(['client', 'codex', '--data', data, '--token', 'mine'])
     assert.match(
       given.out,

@@ -71,12 +71,11 @@ export async function post(edge: EdgeParts, exchange: Exchange, scope: string, c
   }
 }
 
-/** Errors: any GatewayError, before the call is handled. */
-export async function postMessage(posted: Posted, message: Message): Promise<void> {
+/** Errors, thrown or rejected: any GatewayError, before the call is handled. */
+export function postMessage(posted: Posted, message: Message): Promise<void> {
   const classified = classify(posted.exchange.headers, message, posted.carried === null)
-  if (classified.era === 'modern') await postModern(posted, message, classified)
-  else if (isInitialize(message)) await initialize(posted, message, classified)
-  else await postLegacy(posted, message, classified)
+  if (classified.era === 'modern') return postModern(posted, message, classified)
+  return isInitialize(message) ? initialize(posted, message, classified) : postLegacy(posted, message, classified)
 }
 
 async function postModern(posted: Posted, message: Message, classified: Classified): Promise<void> {

@@ -173,6 +173,15 @@ test('one that answers no ping is dropped after wirePingsMax of them', async () 
   await own.close()
 })
 
+test('a worker that stops in the middle of a handshake ends the socket that comes of it', async () => {
+  const own = await startFront()
+  const connecting = connectSocket(own)
+  while (own.edge.stats().streams === 0) await new Promise(setImmediate)
+  own.edge.drain()
+  assert.equal(await (await connecting).closed, 1001)
+  await own.close()
+})
+
 test('over TLS too', async () => {
   const own = await startFront({}, { cert: SERVER_CERT_PEM, key: SERVER_KEY_PEM })
   const client = await connectSocket(own, { ca: CA_PEM })

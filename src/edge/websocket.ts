@@ -54,6 +54,7 @@ export async function openWebSocket(edge: EdgeParts, exchange: Exchange, scope: 
   let pings = 0
   let unread = 0
   let isSlow = false
+  let ended = null as WireEnd | null
   /** Messages whose token is being looked up. */
   let waiting = 0
 
@@ -72,7 +73,10 @@ export async function openWebSocket(edge: EdgeParts, exchange: Exchange, scope: 
       else socket.ping()
       return !isSlow
     },
-    end: (why) => socket?.close(...CLOSES[why]),
+    end: (why) => {
+      ended = why
+      socket?.close(...CLOSES[why])
+    },
     destroy: () => socket?.destroy(),
     get bufferedBytes() {
       return socket?.bufferedBytes ?? 0
@@ -132,5 +136,7 @@ export async function openWebSocket(edge: EdgeParts, exchange: Exchange, scope: 
     pings = 0
     take(bytes).catch((error: unknown) => log.error('edge.fault', { error }))
   }
-  socket.resume()
+  // In the middle of the handshake.
+  if (ended !== null) socket.close(...CLOSES[ended])
+  else socket.resume()
 }
