@@ -173,6 +173,28 @@ test('one that answers no ping is dropped after wirePingsMax of them', async () 
   await own.close()
 })
 
+test('handshakes that the library refuses, and clients that go in the middle of one, leave nothing behind', async () => {
+  const own = await startFront()
+  const handshake = `GET /ws HTTP/1.1\r\n${HANDSHAKE}${TOKEN}`
+  for (const protocols of ['mcp, mcp', 'mcp,,', 'mcp, a b']) {
+    const request = `${handshake}Sec-WebSocket-Protocol: ${protocols}\r\n\r\n`
+    const answer = await rawExchange(`http://127.0.0.1:${own.port}`, request)
+    assert.equal(answer.status, 400, protocols)
+    assert.match(answer.body, /INVALID_REQUEST/)
+  }
+  for (let at = 0; at < 20; at += 1) {
+    const socket = connect(own.port, '127.0.0.1')
+    await new Promise<void>((resolve) => socket.write(`${handshake}\r\n`, () => resolve()))
+    if (at % 2 === 0) socket.destroy()
+    else socket.resetAndDestroy()
+  }
+  const last = await connectSocket(own)
+  last.close()
+  await last.closed
+  while (own.edge.stats().streams > 0) await new Promise(setImmediate)
+  await own.close()
+})
+
 test('a worker that stops in the middle of a handshake ends the socket that comes of it', async () => {
   const own = await startFront()
   const connecting = connectSocket(own)

@@ -90,9 +90,8 @@ export class UpgradeExchange implements Exchange {
 
   async #upgrade(protocol: string | null, bytesMax: number): Promise<MessageSocket> {
     const { WebSocketServer } = await import('ws')
-    if (this.replied || this.#socket.destroyed)
-      throw new GatewayError('INVALID_REQUEST', 'The client went away before the WebSocket was open')
-    this.replied = true
+    const socket = this.#socket
+    if (this.replied || socket.destroyed) throw gone()
     const server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
@@ -102,12 +101,22 @@ export class UpgradeExchange implements Exchange {
       // Not in the types yet.
       ...{ closeTimeout: this.#lane.limits.lingerMs },
     })
-    return new Promise((resolve) => {
-      server.handleUpgrade(this.#request, this.#socket, this.#head, (socket) =>
-        resolve(new Messages(socket, this.#socket)),
-      )
+    return new Promise((resolve, reject) => {
+      // The library takes up, refuses (a header that it cannot read), or only destroys a socket that is half closed.
+      const onClose = (): void => reject(gone())
+      socket.once('close', onClose)
+      server.on('wsClientError', (error) => reject(new GatewayError('INVALID_REQUEST', error.message)))
+      server.handleUpgrade(this.#request, socket, this.#head, (taken) => {
+        socket.off('close', onClose)
+        this.replied = true
+        resolve(new Messages(taken, socket))
+      })
     })
   }
+}
+
+function gone(): GatewayError {
+  return new GatewayError('INVALID_REQUEST', 'The client went away before the WebSocket was open')
 }
 
 class Messages implements MessageSocket {
