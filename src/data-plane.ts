@@ -25,7 +25,7 @@ import type { ChildConnector } from './ports/children.ts'
 import type { Control } from './ports/control.ts'
 import type { Hop } from './ports/hop.ts'
 import type { Log } from './ports/log.ts'
-import { changedLists } from './registry/changes.ts'
+import { changedLists, marksOf } from './registry/changes.ts'
 import type { Holder } from './registry/holder.ts'
 import { createUpstreams } from './upstream/send.ts'
 
@@ -107,6 +107,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     authenticate: deps.authenticator.authenticate,
     dispatch: createDispatch(gateway),
     scopeExists: (scope) => scopeOf(scope) !== undefined,
+    marksOf: (scope) => marksOf(scopeOf(scope)),
     ready: () => ({ ready: true, missing: [] }),
     sealer: deps.sealer,
     hop: deps.hop,
@@ -162,7 +163,10 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       // What is then cut off still needs a moment to say so.
       const untilMs = performance.now() + limits.stopMs - limits.lingerMs
       const leftMs = (): number => Math.max(0, untilMs - performance.now())
-      const waitsForClients = (): boolean => edge.stats().questions + parks.size > 0
+      const waitsForClients = (): boolean => {
+        const { questions, unread } = edge.stats()
+        return questions + unread + parks.size > 0
+      }
       // Calls still come in until the drain is over.
       await server.drain(limits.drainMs)
       edge.drain()

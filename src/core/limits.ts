@@ -41,6 +41,13 @@ export const LIMITS = {
   parkedMax: 1_000, // Calls that wait for answers of their clients, per worker …
   parkedPerCaller: 10, // … and for each caller.
   parkedMs: 600_000, // How long such a call is kept.
+  // streams of older clients that can be resumed, per worker
+  tapeEvents: 100, // Messages of one call's stream that are kept …
+  tapeBytes: 8 * 1024 * 1024, // … and their bytes; of a larger answer only the fact is kept.
+  tapeMs: 600_000, // How long they are kept after the answer, and changes of resources for streams that broke.
+  tapesMax: 5_000, // Streams of calls that are kept.
+  tapesBytes: 64 * 1024 * 1024, // Bytes of all of them.
+  resumesMax: 2_000, // Streams that are being resumed.
   // subscriptions
   watchesMax: 20_000, // Resources that are watched, each by one session or stream.
   watchesPerHolder: 100, // Those of one session or stream.

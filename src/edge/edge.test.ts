@@ -58,6 +58,7 @@ interface Rig {
   readonly watched: string[]
   /** Tokens that are known. */
   readonly tokens: Set<string>
+  readonly marks: [string, string, string]
   /** Lets the oldest call of "wait" go on. */
   release(): void
   waiting(): number
@@ -86,6 +87,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
   const ended: string[] = []
   const faults: unknown[] = []
   const watched: string[] = []
+  const rigMarks: [string, string, string] = ['aa', 'bb', 'cc']
   const tokens = new Set(['ada', 'bob'])
 
   const wait = (call: Call): Promise<Reply> =>
@@ -144,6 +146,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
     },
     dispatch,
     scopeExists: (scope, caller) => scope === 'team' || (scope === 'secret' && caller.name === 'bob'),
+    marksOf: () => rigMarks,
     ready: () => ({ ready: false, missing: ['registry'] }),
     sealer: createSealer([{ id: 1, key: KEY }]),
     bus,
@@ -177,6 +180,7 @@ async function start(options: RigOptions = {}): Promise<Rig> {
     ended,
     faults,
     watched,
+    marks: rigMarks,
     tokens,
     release: () => waiters.shift()?.(),
     waiting: () => waiters.length,
@@ -274,8 +278,9 @@ const codeOf = (answer: Answer): unknown => {
 const events = (text: string): unknown[] =>
   text
     .split('\n\n')
-    .filter((event) => event.startsWith('event: message\ndata: '))
-    .map((event) => JSON.parse(event.slice('event: message\ndata: '.length)))
+    .map((event) => /(?:^|\n)event: message\ndata: (.*)$/.exec(event)?.[1])
+    .filter((data) => data !== undefined)
+    .map((data) => JSON.parse(data))
 
 const request = (method: string, params?: object, id: unknown = 1): object => ({
   jsonrpc: '2.0',
@@ -665,7 +670,7 @@ describe('answers', () => {
   test('a long wait opens the stream, and comments keep it open', async () => {
     const rig = await start({ limits: { keepAliveCommentMs: 15 } })
     const stream = await openStream(rig, modern('tools/call', { name: 'wait' }))
-    await until(() => stream.text.split(': keep-alive\n\n').length > 3)
+    await until(() => stream.text.split(': keep-alive\n').length > 3)
     rig.release()
     await until(() => stream.isOver)
     assert.deepEqual(events(stream.text), [{ jsonrpc: '2.0', id: 'm', result: { waited: true } }])
@@ -1026,6 +1031,60 @@ describe('streams of sessions', () => {
     stream.close()
   })
 
+  test('one that broke goes on, here or elsewhere: what differs from what its client has seen is told', async () => {
+    const bus = createFakeBus()
+    const [rig, elsewhere] = [await start({ bus }), await start({ bus })]
+    const session = await begin(rig)
+    const holders = [`s${(await ask(rig, { headers: session, body: tool('echo') })).text.match(/[0-9a-f]{32}/)![0]}`]
+    const first = await openStream(rig, { headers: { ...session, ...LISTEN } })
+    const idsOf = (stream: OpenStream): string[] => [...stream.text.matchAll(/^id: (.*)$/gm)].map(([, id]) => id!)
+    // Before anything has happened there is an id to come back with.
+    await until(() => idsOf(first).length === 1)
+    assert.match(first.text, /^: open\nid: l\.aa\.bb\.cc\.\w+\ndata:\n\n$/)
+    bus.publish('resourceUpdated', { holders, uri: 'x://seen' })
+    await until(() => idsOf(first).length === 2)
+    // Further apart than clocks may differ, else it is told again.
+    for (const { clock } of [rig, elsewhere]) clock.forward(10_000)
+    rig.edge.announce(() => ['tools'])
+    await until(() => idsOf(first).length === 3)
+    first.close()
+    await until(() => rig.edge.stats().streams === 0)
+    for (const { clock } of [rig, elsewhere]) clock.forward(10_000)
+    bus.publish('resourceUpdated', { holders: [...holders, 'sother', 'w1.1.1'], uri: 'x://missed' })
+    for (const { marks } of [rig, elsewhere]) marks[1] = 'bbb'
+    for (const where of [rig, elsewhere]) {
+      const id = idsOf(first)[2]!
+      const again = await openStream(where, { headers: { ...session, ...LISTEN, 'Last-Event-ID': id } })
+      const told = [
+        { jsonrpc: '2.0', method: 'notifications/prompts/list_changed' },
+        { jsonrpc: '2.0', method: 'notifications/resources/updated', params: { uri: 'x://missed' } },
+      ]
+      // What came while the first one had been resumed is news to who comes again with the old id.
+      if (where === elsewhere) told.push({ ...told[1]!, params: { uri: 'x://now' } })
+      await until(() => events(again.text).length === told.length)
+      assert.deepEqual(events(again.text), told)
+      // Only the last one has an id: who got half of it gets it all again.
+      assert.match(again.text, /^: open\nevent[\s\S]*\n\nid: l\.aa\.bbb\.cc\.\w+\nevent.*\n.*\n\n$/)
+      assert.equal(idsOf(again).length, 1)
+      const nothing = await openStream(where, { headers: { ...session, ...LISTEN, 'Last-Event-ID': idsOf(again)[0]! } })
+      await until(() => again.isOver)
+      bus.publish('resourceUpdated', { holders, uri: 'x://now' })
+      await until(() => nothing.text.includes('x://now'))
+      assert.doesNotMatch(nothing.text, /list_changed|x:\/\/seen/)
+      nothing.close()
+    }
+    for (const id of ['', 'x', 'l.', 'l.aa.bb.cc', 'l.aa.bb.cc.!', `l.${'a'.repeat(99)}.b.c.1`, 'c.x.1']) {
+      const answer = await ask(rig, { headers: { ...session, ...LISTEN, 'Last-Event-ID': id } })
+      assert.deepEqual([answer.status, codeOf(answer)], [400, 'INVALID_PARAMS'], id)
+    }
+    // Whose clients cannot take an event without data get their first id with their first news.
+    const older = await openStream(rig, { headers: { ...(await begin(rig, '2025-06-18')), ...LISTEN } })
+    rig.edge.announce(() => ['tools'])
+    await until(() => events(older.text).length === 1)
+    assert.match(older.text, /^: open\nid: l\.aa\.bbb\.cc\.\w+\nevent: message\n/)
+    older.close()
+  })
+
   test('they end with the session, with the right to call, with the drain', async () => {
     const rig = await start({ limits: { keepAliveCommentMs: 15 } })
     const listen = async (): Promise<{ session: Record<string, string>; stream: OpenStream }> => {
@@ -1079,7 +1138,8 @@ describe('room', () => {
     rig.release()
     const statuses = (await Promise.all([...taken, admitted])).map(({ status }) => status)
     assert.deepEqual(statuses, [200, 200, 200])
-    assert.deepEqual(rig.edge.stats(), { inFlight: 0, queued: 0, streams: 0, sessions: 0, questions: 0 })
+    const { inFlight, queued, streams, sessions, questions } = rig.edge.stats()
+    assert.deepEqual([inFlight, queued, streams, sessions, questions], [0, 0, 0, 0, 0])
   })
 
   test('streams and probes need no place among the calls; the calls of a batch do', async () => {

@@ -15,11 +15,12 @@ import { Calls } from './calls.ts'
 import { Gate } from './gate.ts'
 import { type Readiness, replyHealth, replyReady } from './health.ts'
 import { createLegacySse } from './legacy-sse.ts'
-import { Listeners, type ListKind } from './listeners.ts'
+import { Listeners, type ListKind, type ListMarks } from './listeners.ts'
 import { createDoor, isPreflight, replyPreflight, SharedExchange } from './origin.ts'
 import type { EdgeParts } from './parts.ts'
 import type { Asking } from './posted-call.ts'
 import { Questions } from './questions.ts'
+import { Replay } from './replay.ts'
 import { replyProblem, replyRefusal, toGatewayError } from './reply.ts'
 import { newRequestId } from './request-id.ts'
 import { isEndpointPlace, METHODS, type Place, type Route, routeOf } from './router.ts'
@@ -35,6 +36,8 @@ export interface EdgeDeps {
   readonly dispatch: (call: Call) => Promise<Reply>
   /** Whether this slug or id is a virtual server that the caller may see. */
   readonly scopeExists: (scope: string, caller: Caller) => boolean
+  /** What the lists of an endpoint look like now: changes when one of them does, and is the same in every worker. */
+  readonly marksOf: (scope: string) => ListMarks
   readonly ready: () => Readiness
   readonly sealer: Sealer
   readonly hop: Hop
@@ -68,6 +71,13 @@ export interface EdgeStats {
   readonly sessions: number
   /** Questions that wait for clients of older revisions. */
   readonly questions: number
+  /** Streams of calls that can be resumed, and what is kept of them. */
+  readonly tapes: number
+  readonly tapeBytes: number
+  /** Connections that read the rest of such a stream. */
+  readonly resumes: number
+  /** Answers that nobody was there to hear and nobody has come for yet. */
+  readonly unread: number
 }
 
 export interface Edge {
@@ -95,7 +105,12 @@ export function createEdge(deps: EdgeDeps): Edge {
   const { limits, log, bus } = deps
   const door = createDoor(deps)
   const listeners = new Listeners(deps)
-  const sessions = new Sessions({ ...deps, onEnded: (key) => listeners.end(key) })
+  const replay = new Replay(deps)
+  const onEnded = (key: string): void => {
+    listeners.end(key)
+    replay.end(key)
+  }
+  const sessions = new Sessions({ ...deps, onEnded })
   const calls = new Calls(deps.dispatch, log)
   const gate = new Gate(limits)
   const questions = new Questions(deps)
@@ -111,8 +126,8 @@ export function createEdge(deps: EdgeDeps): Edge {
   let isDraining = false
   let isClosed = false
   const parts: EdgeParts = {
-    ...{ limits, log, bus, clock, authenticate, gate, calls, sessions, listeners, questions, asking, newHolder },
-    ...{ watch, unwatch, isDraining: () => isDraining },
+    ...{ limits, log, bus, clock, authenticate, gate, calls, sessions, listeners, questions, replay, asking },
+    ...{ newHolder, watch, unwatch, isDraining: () => isDraining },
   }
   const sse = createLegacySse(parts, deps)
 
@@ -120,6 +135,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     () => {
       calls.tick(TICKS)
       listeners.tick(TICKS)
+      replay.tick()
     },
     Math.max(1, Math.floor(limits.keepAliveCommentMs / TICKS)),
   )
@@ -168,7 +184,7 @@ export function createEdge(deps: EdgeDeps): Edge {
       else if (isClosed) throw new GatewayError('SHUTTING_DOWN', undefined, { retryAfterSeconds: 1 })
       else if (place === 'sse') sse.open(exchange, scope, caller)
       else if (place === 'ws') await openWebSocket(parts, exchange, scope, caller)
-      else listen(parts, exchange, scope, caller)
+      else await listen(parts, exchange, scope, caller)
     } catch (thrown) {
       refuse(exchange, place, thrown)
     }
@@ -212,6 +228,7 @@ export function createEdge(deps: EdgeDeps): Edge {
     drain: () => {
       isDraining = true
       listeners.endAll()
+      replay.endReaders()
     },
     idle: (ms) => gate.empty(ms),
     close: () => {
@@ -223,6 +240,7 @@ export function createEdge(deps: EdgeDeps): Edge {
       listeners.endAll()
       sessions.close()
       calls.cancelAll('shutdown')
+      replay.close()
     },
     stats: () => ({
       inFlight: gate.inFlight,
@@ -230,6 +248,10 @@ export function createEdge(deps: EdgeDeps): Edge {
       streams: listeners.size,
       sessions: sessions.size,
       questions: questions.size,
+      tapes: replay.size,
+      tapeBytes: replay.bytes,
+      resumes: replay.resumes,
+      unread: replay.unread,
     }),
   }
 }

@@ -42,7 +42,10 @@ function start(caller: Caller = CALLER): {
   clock: ReturnType<typeof createFakeClock>
 } {
   const clock = createFakeClock()
-  const listeners = new Listeners({ clock, limits: LIMITS, unwatch: () => {}, authenticate: () => caller })
+  const listeners = new Listeners({
+    ...{ clock, limits: LIMITS, unwatch: () => {}, authenticate: () => caller },
+    marksOf: () => ['aa', 'bb', 'cc'],
+  })
   const stream = new FakeStream()
   const exchange: Pick<Exchange, 'stream' | 'onAbort' | 'headers'> = {
     headers: {},

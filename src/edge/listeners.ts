@@ -4,7 +4,9 @@
 // close its old stream, and refusing the new one would leave it deaf until TCP gives up.
 // A slow reader costs three bits and the URIs of what has changed: what is to be said is kept as flags, not as bytes, until
 // its socket has drained.
-// Absent on purpose: event ids and resumption (a client that reconnects lists anew), and requests to the client.
+// The event ids of a session's stream say what its client has seen: a mark for each list, and the time. Whoever comes
+// again with one, at any worker, is told what differs now; no stream has to be kept for that, nor its worker to live.
+// Absent on purpose: requests to the client, which come on the streams of calls.
 
 import type { Call, Session } from '../core/call.ts'
 import { GatewayError } from '../core/errors.ts'
@@ -15,14 +17,20 @@ import type { EventStream, Exchange } from '../http/exchange.ts'
 import { encodeNotification, encodeResult } from '../mcp/jsonrpc.ts'
 import { SSE_COMMENT, sseEvent } from '../mcp/sse.ts'
 import { overloaded } from './gate.ts'
+import { RecentUpdates } from './recent-updates.ts'
 import { sessionHolder } from './session.ts'
 
 export type ListKind = 'tools' | 'prompts' | 'resources'
 
+/** A text for each list of an endpoint, in the order of KINDS, that changes when the list does: base64url. */
+export type ListMarks = readonly [tools: string, prompts: string, resources: string]
+
 export interface ListenersDeps {
   readonly clock: Clock
-  readonly limits: Pick<Limits, 'maxStreams' | 'sliceMs'>
+  readonly limits: Pick<Limits, 'maxStreams' | 'sliceMs' | 'tapeMs' | 'watchesMax'>
   readonly authenticate: (authorization: string | undefined, exchange: Exchange) => Caller | Promise<Caller>
+  /** What the lists of an endpoint look like now. */
+  readonly marksOf: (scope: string) => ListMarks
   /** Ends what a stream watches. */
   readonly unwatch: (holder: string) => void
 }
@@ -69,7 +77,12 @@ function notice(method: string, members: string, tag: string | null): Buffer {
 }
 
 const NOTICES = KINDS.map((kind) => notice(`notifications/${kind}/list_changed`, '', null))
-const OPEN = Buffer.from(': open\n\n')
+const OPEN = Buffer.from(': open\n')
+/** Whose clients can take an event without data, by which they get an id before anything has happened. */
+const PRIMED_REVISION = '2025-11-25'
+const EVENT_ID = /^l\.([\w-]{1,16})\.([\w-]{1,16})\.([\w-]{1,16})\.([0-9a-z]{1,10})$/
+/** Clocks of workers on different machines differ; what is told twice does no harm. */
+const CLOCK_MARGIN_MS = 2_000
 /** A socket that took nothing for this many keep-alive times has no reader any more. */
 const SLOW_TIMES_MAX = 4
 
@@ -78,26 +91,45 @@ export class Listeners {
   readonly #byKey = new Map<string, Listener>()
   readonly #byHolder = new Map<string, Listener>()
   readonly #due = new Set<Listener>()
+  readonly #recent: RecentUpdates
   #isFlushing = false
   #isChecking = false
   #mustCheckAgain = false
 
   constructor(deps: ListenersDeps) {
     this.#deps = deps
+    this.#recent = new RecentUpdates(deps.clock, deps.limits.tapeMs, deps.limits.watchesMax)
   }
 
   get size(): number {
     return this.#byKey.size
   }
 
-  /** Errors: OVERLOADED. */
-  open(session: Session, caller: Caller, exchange: Exchange): void {
+  /** `lastEventId`: the stream goes on where another one of the session broke. Errors: OVERLOADED, INVALID_PARAMS. */
+  open(session: Session, caller: Caller, exchange: Exchange, lastEventId: string | null = null): void {
+    const [, tools, prompts, resources, time] = EVENT_ID.exec(lastEventId ?? '') ?? []
+    if (lastEventId !== null && time === undefined)
+      throw new GatewayError('INVALID_PARAMS', 'Last-Event-ID is not one of ours')
     const before = this.#byKey.get(session.key)
     if (before === undefined) this.#needRoom()
     else this.#end(before)
     const { key, scope, callerId, expiresMs } = session
     const about = { key, scope, callerId, expiresMs, holder: sessionHolder(key), wants: ALL_KINDS, tag: null }
-    this.#write(this.#add({ ...about, caller, exchange }), OPEN)
+    const listener = this.#add({ ...about, caller, exchange })
+    const isPrimed = session.revision === PRIMED_REVISION && lastEventId === null
+    this.#write(listener, isPrimed ? Buffer.concat([OPEN, Buffer.from(`${this.#idOf(scope)}data:\n\n`)]) : OPEN)
+    if (time === undefined) return
+    const marks = this.#deps.marksOf(scope)
+    for (const [at, mark] of [tools, prompts, resources].entries()) if (mark !== marks[at]) listener.pending |= 1 << at
+    const sinceMs = Number.parseInt(time, 36) - CLOCK_MARGIN_MS
+    for (const uri of this.#recent.since(listener.holder, sinceMs)) listener.updated.add(uri)
+    this.#due.add(listener)
+    this.#flushSoon()
+  }
+
+  /** The line of an event after which a client of this endpoint has seen what there is now. */
+  #idOf(scope: string): string {
+    return `id: l.${this.#deps.marksOf(scope).join('.')}.${this.#deps.clock.now().toString(36)}\n`
   }
 
   /**
@@ -157,6 +189,8 @@ export class Listeners {
   /** A resource has changed that these watch. */
   updated(holders: readonly string[], uri: string): void {
     for (const holder of holders) {
+      // A subscription (w…) is its stream, and cannot be resumed.
+      if (!holder.startsWith('w')) this.#recent.note(holder, uri)
       const listener = this.#byHolder.get(holder)
       if (listener === undefined) continue
       listener.updated.add(uri)
@@ -169,6 +203,7 @@ export class Listeners {
   end(key: string): void {
     const listener = this.#byKey.get(key)
     if (listener !== undefined) this.#end(listener)
+    this.#recent.forget(sessionHolder(key))
   }
 
   endAll(): void {
@@ -195,6 +230,7 @@ export class Listeners {
 
   tick(quietTicksMax: number): void {
     const nowMs = this.#deps.clock.now()
+    this.#recent.tick()
     for (const listener of this.#byKey.values()) {
       const { caller, expiresMs, stream } = listener
       if (expiresMs <= nowMs || (caller.expiresMs !== null && caller.expiresMs <= nowMs)) {
@@ -261,7 +297,9 @@ export class Listeners {
         return [tag === null ? plain : notice(`notifications/${KINDS[at]}/list_changed`, '', tag)]
       })
       for (const uri of uris) parts.push(notice('notifications/resources/updated', `"uri":${JSON.stringify(uri)}`, tag))
-      if (parts.length > 0) this.#write(listener, Buffer.concat(parts))
+      // The last one alone has an id: who got only some of them hears all again.
+      if (tag === null) parts.splice(-1, 0, Buffer.from(this.#idOf(listener.scope)))
+      if (uris.length > 0 || pending !== 0) this.#write(listener, Buffer.concat(parts))
       if (performance.now() > untilMs) break
     }
     this.#flushSoon()

@@ -11,6 +11,7 @@ import type { Gate } from './gate.ts'
 import type { Listeners } from './listeners.ts'
 import type { Asking } from './posted-call.ts'
 import type { Questions } from './questions.ts'
+import type { Replay } from './replay.ts'
 import type { Bus, Sessions } from './session.ts'
 
 export interface EdgeParts {
@@ -26,6 +27,7 @@ export interface EdgeParts {
   readonly listeners: Listeners
   readonly asking: Asking
   readonly questions: Questions
+  readonly replay: Replay
   /** A name by which a stream of this worker watches resources. */
   readonly newHolder: () => string
   readonly watch: (call: Call, holder: string, uri: string) => Promise<void>

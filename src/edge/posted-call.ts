@@ -6,12 +6,14 @@ import type { AskClient, Call, ClientView, LogLevel, Notify, Params, Session, Tr
 import { Cancel } from '../core/cancel.ts'
 import type { Era, Revision } from '../core/model.ts'
 import type { Caller } from '../core/policy.ts'
-import type { EventStream, Exchange } from '../http/exchange.ts'
+import type { Exchange } from '../http/exchange.ts'
 import type { Classified } from '../mcp/classify.ts'
 import { encodeNotification, type Message } from '../mcp/jsonrpc.ts'
-import { SSE_COMMENT, sseEvent } from '../mcp/sse.ts'
+import { sseEvent } from '../mcp/sse.ts'
+import { type CallStream, passingStream } from './call-stream.ts'
 import type { Accepted } from './headers.ts'
 import { askerOf, type Questions } from './questions.ts'
+import type { Replay } from './replay.ts'
 import { JSON_HEADERS, NO_HEADERS, SSE_HEADERS } from './reply.ts'
 import { newRequestId } from './request-id.ts'
 
@@ -22,16 +24,6 @@ const UNKNOWN_CLIENT: ClientView = {
   asks: NO_ASKS,
   capabilities: null,
 }
-/** Up to here the parts of an event are put together: one chunk instead of several. */
-const JOIN_BYTES_MAX = 64 * 1024
-
-export function writeParts(stream: EventStream, parts: readonly Buffer[]): void {
-  let bytes = 0
-  for (const part of parts) bytes += part.length
-  if (bytes <= JOIN_BYTES_MAX) stream.write(Buffer.concat(parts as Buffer[], bytes))
-  else for (const part of parts) stream.write(part)
-}
-
 export interface PostedCallOptions {
   readonly message: Message
   readonly classified: Classified
@@ -50,6 +42,8 @@ export interface PostedCallOptions {
   readonly hasMirror?: boolean
   /** How clients of older revisions are asked; absent where they cannot be. */
   readonly asking?: Asking
+  /** Keeps what is said on the stream of a session's call; absent where a connection is all there is. */
+  readonly replay?: Replay
 }
 
 export interface Asking {
@@ -81,11 +75,12 @@ export class PostedCall implements Call {
   readonly #accepted: Accepted | null
   readonly #bufferBytesMax: number
   readonly #hasMirror: boolean
-  #stream: EventStream | null = null
+  #stream: CallStream | null = null
   #requestId: string | null = null
   #paramHeaders: Record<string, string> | null | undefined = undefined
   #isAnswered = false
   readonly #asking: Asking | null
+  readonly #replay: Replay | null
   #ask: AskClient | null = null
 
   constructor(exchange: Exchange, options: PostedCallOptions) {
@@ -108,6 +103,7 @@ export class PostedCall implements Call {
     this.#bufferBytesMax = options.bufferBytesMax
     this.#hasMirror = options.hasMirror ?? true
     this.#asking = options.asking ?? null
+    this.#replay = options.replay ?? null
     this.notify = options.accepted?.stream === true ? (method, params) => this.#notify(method, params) : null
   }
 
@@ -128,7 +124,11 @@ export class PostedCall implements Call {
     if (asking === null || session === null || this.notify === null || session.client.asks === NO_ASKS) return null
     this.#ask ??= askerOf(
       asking.questions,
-      { session, open: 0, onWaiting: asking.onWaiting, write: (message) => this.#write(message) },
+      {
+        ...{ session, open: 0, onWaiting: asking.onWaiting },
+        write: (message, question) => this.#write(message, question),
+        settled: (question) => this.#stream?.settled(question),
+      },
       this.cancel,
     )
     return this.#ask
@@ -137,7 +137,7 @@ export class PostedCall implements Call {
   /** A comment, so that nobody between us and the client takes the silence for its end. Opens the stream if need be. */
   keepAlive(): void {
     if (this.notify === null || this.#isAnswered) return
-    this.#open().write(SSE_COMMENT)
+    this.#open().comment()
     this.quietTicks = 0
   }
 
@@ -145,8 +145,7 @@ export class PostedCall implements Call {
   answer(status: number, headers: readonly string[], parts: readonly Buffer[]): void {
     this.#isAnswered = true
     if (this.#stream !== null) {
-      writeParts(this.#stream, sseEvent(parts))
-      this.#stream.end()
+      this.#stream.answer(parts)
     } else if (this.#accepted?.json === false && status === 200) {
       this.#exchange.reply(status, headers.length === 0 ? SSE_HEADERS : [...SSE_HEADERS, ...headers], sseEvent(parts))
     } else {
@@ -155,20 +154,20 @@ export class PostedCall implements Call {
   }
 
   #notify(method: string, params: Buffer): void {
-    this.#write(encodeNotification(method, params))
+    this.#write(encodeNotification(method, params), null)
   }
 
-  #write(message: Buffer): void {
+  #write(message: Buffer, question: string | null): void {
     if (this.#isAnswered) return
-    const stream = this.#open()
-    writeParts(stream, sseEvent([message]))
+    this.#open().say(message, question)
     this.quietTicks = 0
-    // A client that does not read is dropped; in the stateless revision that cancels its call.
-    if (stream.bufferedBytes > this.#bufferBytesMax) stream.destroy()
   }
 
-  #open(): EventStream {
-    this.#stream ??= this.#exchange.stream(200, NO_HEADERS)
+  #open(): CallStream {
+    this.#stream ??=
+      this.#replay === null || this.session === null
+        ? passingStream(this.#exchange.stream(200, NO_HEADERS), this.#bufferBytesMax)
+        : this.#replay.open(this.session, this.id, this.#exchange)
     return this.#stream
   }
 

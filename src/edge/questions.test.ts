@@ -35,6 +35,7 @@ function setUp(limits: Partial<Limits> = {}, hop: Hop = createLocalHop({ worker:
   const asker: Asker = {
     session: SESSION,
     write: (message) => written.push(JSON.parse(message.toString()) as Record<string, unknown>),
+    settled: () => {},
     onWaiting: (isWaiting) => waits.push(isWaiting),
     open: 0,
   }

@@ -27,8 +27,10 @@ export interface QuestionsDeps {
 /** Where the questions of one call, or of one session, go. */
 export interface Asker {
   readonly session: Session
-  /** Writes one message to the client. */
-  readonly write: (message: Buffer) => void
+  /** Writes one message to the client; `question` is the id of the request that it is, or null. */
+  readonly write: (message: Buffer, question: string | null) => void
+  /** That question needs no answer any more. */
+  readonly settled: (question: string) => void
   /** The first question is open, or the last one is closed. */
   readonly onWaiting: (isWaiting: boolean) => void
   /** How many are open. */
@@ -85,7 +87,11 @@ export class Questions {
         forget()
         forgetCall()
         this.#asked.delete(n)
-        if (isWithdrawn) asker.write(encodeNotification('notifications/cancelled', Buffer.from(`{"requestId":${id}}`)))
+        asker.settled(id)
+        if (isWithdrawn) {
+          const about = Buffer.from(`{"requestId":${id}}`)
+          asker.write(encodeNotification('notifications/cancelled', about), null)
+        }
         asker.open -= 1
         if (asker.open === 0) asker.onWaiting(false)
       }
@@ -109,7 +115,7 @@ export class Questions {
       })
       asker.open += 1
       if (asker.open === 1) asker.onWaiting(true)
-      asker.write(encodeRequest(id, question.method, question.params))
+      asker.write(encodeRequest(id, question.method, question.params), id)
     })
   }
 

@@ -1,6 +1,6 @@
 // The Streamable HTTP transport of every revision on one endpoint: POST for messages (both eras), GET and DELETE for the
 // streams and ends of sessions (up to 2025-11-25). Each POST is classified once, by its body; what follows is its era's.
-// Absent on purpose: resumable streams.
+// Absent on purpose: how a broken stream goes on (replay.ts, listeners.ts).
 
 import { negotiate } from '../call/hello.ts'
 import { LOG_LEVELS, type LogLevel, type Session } from '../core/call.ts'
@@ -22,6 +22,7 @@ import { answerAll } from './batch.ts'
 import { type Accepted, acceptedOf, hopsOf, needJsonBody } from './headers.ts'
 import type { EdgeParts } from './parts.ts'
 import { PostedCall } from './posted-call.ts'
+import { isCallEventId } from './replay.ts'
 import { JSON_HEADERS, NO_HEADERS, replyRefusal, SSE_HEADERS, toGatewayError } from './reply.ts'
 import { newRequestId } from './request-id.ts'
 import { subscribe } from './subscriptions.ts'
@@ -145,6 +146,7 @@ function legacyCall(
     accepted,
     bufferBytesMax: edge.limits.streamBufferBytes,
     asking: edge.asking,
+    replay: edge.replay,
   })
   // On a connection the session goes with the client, and with it whatever it waited for.
   if (posted.carried !== null) posted.exchange.onAbort(() => call.cancel.cancel('client'))
@@ -257,13 +259,16 @@ function needSessionEra(exchange: Exchange): void {
   throw new GatewayError('METHOD_NOT_ALLOWED', `${header} has POST only`, { headers: { Allow: 'POST, OPTIONS' } })
 }
 
-/** Errors are thrown: there is no id to answer to. */
-export function listen(edge: EdgeParts, exchange: Exchange, scope: string, caller: Caller): void {
+/** The session's own stream, or the rest of a call's. Errors are thrown: there is no id to answer to. */
+export async function listen(edge: EdgeParts, exchange: Exchange, scope: string, caller: Caller): Promise<void> {
   needSessionEra(exchange)
   if (!acceptedOf(exchange.headers).stream) {
     throw new GatewayError('NOT_ACCEPTABLE', 'A GET is answered by an event stream: accept text/event-stream')
   }
-  edge.listeners.open(sessionOf(edge, exchange, scope, caller), caller, exchange)
+  const session = sessionOf(edge, exchange, scope, caller)
+  const lastEventId = exchange.headers['last-event-id'] ?? null
+  if (lastEventId !== null && isCallEventId(lastEventId)) await edge.replay.resume(session, exchange, lastEventId)
+  else edge.listeners.open(session, caller, exchange, lastEventId)
 }
 
 export async function end(edge: EdgeParts, exchange: Exchange, scope: string, caller: Caller): Promise<void> {

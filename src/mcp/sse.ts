@@ -159,8 +159,11 @@ const EVENT_HEAD = Buffer.from('event: message\ndata: ')
 const NEXT_DATA = Buffer.from('\ndata: ')
 const EVENT_END = Buffer.from('\n\n')
 
-/** A comment: keeps the connection open, no event for the client. */
-export const SSE_COMMENT = Buffer.from(': keep-alive\n\n')
+/**
+ * A comment: keeps the connection open, no event for the client. No empty line follows: after an event with an id some
+ * clients (httpx-sse) take each empty line for another, empty event.
+ */
+export const SSE_COMMENT = Buffer.from(': keep-alive\n')
 
 /** One event that carries the message of `parts`. */
 export function sseEvent(parts: readonly Buffer[], id?: string): Buffer[] {

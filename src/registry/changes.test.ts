@@ -6,7 +6,7 @@ import { prompt, registryRows, resource, serverRow, template, tool, upstreamRow 
 import type { UpstreamSpec } from '../core/model.ts'
 import type { RegistryRows } from '../ports/feed.ts'
 import { createBuilder } from './build.ts'
-import { changedLists } from './changes.ts'
+import { changedLists, type ListMarks, marksOf } from './changes.ts'
 
 const DEFAULTS = { validate: 'arguments', callMs: 60_000, callMsMax: 3_600_000, connectMs: 5_000 } as const
 type Spec = Partial<UpstreamSpec>
@@ -63,4 +63,21 @@ test('an endpoint that came or went', async () => {
   const { scopes } = await createBuilder(DEFAULTS, () => null).build(rows(two()))
   assert.deepEqual(changedLists(undefined, scopes.get('only-two')), ['tools'])
   assert.deepEqual(changedLists(scopes.get('only-two'), undefined), ['tools'])
+})
+
+test('a mark changes with its list alone, and is the same wherever the same rows are built', async () => {
+  const marks = async (state: RegistryRows): Promise<ListMarks> => {
+    const { scopes } = await createBuilder(DEFAULTS, () => null).build(state)
+    return marksOf(scopes.get(''))
+  }
+  const before = await marks(rows(one(), two()))
+  assert.deepEqual(await marks(rows(one(), two())), before)
+  for (const mark of before) assert.match(mark, /^[\w-]{8}$/)
+  const differs = async (state: RegistryRows): Promise<boolean[]> =>
+    (await marks(state)).map((mark, at) => mark !== before[at])
+  assert.deepEqual(await differs(rows(one(), two([tool('c')]))), [true, false, false])
+  assert.deepEqual(await differs(rows(one([tool('a'), prompt('q'), resource('x://1')]), two())), [false, true, false])
+  const withTemplate = [tool('a'), prompt('p'), resource('x://1'), template('x://{a}')]
+  assert.deepEqual(await differs(rows(one(withTemplate), two())), [false, false, true])
+  assert.deepEqual(marksOf(undefined), marksOf(undefined))
 })
