@@ -146,7 +146,8 @@ function legacyCall(
     accepted,
     bufferBytesMax: edge.limits.streamBufferBytes,
     asking: edge.asking,
-    replay: edge.replay,
+    // A connection of the client's own ends with its session: there is nothing to come back to.
+    ...(posted.carried === null ? { replay: edge.replay } : null),
   })
   // On a connection the session goes with the client, and with it whatever it waited for.
   if (posted.carried !== null) posted.exchange.onAbort(() => call.cancel.cancel('client'))
