@@ -162,7 +162,7 @@ export class Replay {
     this.#resumes += 1
     try {
       const first = await this.#ask(resumed, resumed.seq, reader, true, gone)
-      if (first.then === 'end' && first.bytes.length === 0) return exchange.reply(204, NO_HEADERS, null)
+      if (first.next === 'end' && first.bytes.length === 0) return exchange.reply(204, NO_HEADERS, null)
       const stream = exchange.stream(200, NO_HEADERS)
       stream.write(OPEN)
       this.#readers.set(stream, gone)
@@ -233,7 +233,7 @@ export class Replay {
     let pulled = first
     for (;;) {
       const isQuick = stream.write(pulled.bytes.length > 0 ? pulled.bytes : SSE_COMMENT)
-      if (pulled.then === 'end') break
+      if (pulled.next === 'end') break
       if (!isQuick) await this.#drained(stream, gone)
       try {
         pulled = await this.#ask(resumed, pulled.seq, reader, false, gone)
@@ -290,7 +290,7 @@ export class Replay {
       tape.leave(true)
       tape.reader = reader
     }
-    const replaced: Pulled = { bytes: Buffer.alloc(0), seq: after, then: 'end' }
+    const replaced: Pulled = { bytes: Buffer.alloc(0), seq: after, next: 'end' }
     const now = (): Pulled => (tape.reader === reader ? tape.after(after, streamBufferBytes) : replaced)
     const pulled = now()
     if (isFirst) {
@@ -298,7 +298,7 @@ export class Replay {
       tape.wait(() => {})
       return pulled
     }
-    if (pulled.bytes.length > 0 || pulled.then === 'end') return pulled
+    if (pulled.bytes.length > 0 || pulled.next === 'end') return pulled
     return new Promise((resolve) => {
       const settle = (): void => {
         clearTimeout(timer)

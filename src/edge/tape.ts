@@ -35,7 +35,7 @@ interface Kept {
 export interface Pulled {
   readonly bytes: Buffer
   readonly seq: number
-  readonly then: 'more' | 'end'
+  readonly next: 'more' | 'end'
 }
 
 export const eventId = (name: string, seq: number, isEnd: boolean): string => `c.${name}.${seq}${isEnd ? '.end' : ''}`
@@ -115,13 +115,13 @@ export class Tape implements CallStream {
     let last = seq
     for (const kept of this.#kept) {
       if (kept.seq <= seq) continue
-      if (bytes > 0 && bytes + kept.bytes > bytesMax) return { bytes: Buffer.concat(parts), seq: last, then: 'more' }
+      if (bytes > 0 && bytes + kept.bytes > bytesMax) return { bytes: Buffer.concat(parts), seq: last, next: 'more' }
       parts.push(...kept.event)
       bytes += kept.bytes
       last = kept.seq
     }
     if (this.isOver) this.isUnread = false
-    return { bytes: Buffer.concat(parts), seq: this.#seq, then: this.isOver ? 'end' : 'more' }
+    return { bytes: Buffer.concat(parts), seq: this.#seq, next: this.isOver ? 'end' : 'more' }
   }
 
   /** Calls back once, when there is more to read. Whoever waited before is told too, and finds that it is no longer the reader. */
