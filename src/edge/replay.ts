@@ -247,16 +247,19 @@ export class Replay {
   }
 
   /** Resolves when the client reads again. Errors: CANCELLED when it does not, or is gone. */
-  #drained(stream: EventStream, gone: Cancel): Promise<void> {
+  async #drained(stream: EventStream, gone: Cancel): Promise<void> {
+    if (gone.cancelled) throw new GatewayError('CANCELLED')
     return new Promise((resolve, reject) => {
       const settle = (isDrained: boolean): void => {
         clearTimeout(timer)
         forget()
         stream.onDrain = null
-        if (isDrained) return resolve()
-        stream.destroy()
-        gone.cancel('disconnect')
-        reject(new GatewayError('CANCELLED'))
+        if (isDrained) resolve()
+        else {
+          stream.destroy()
+          gone.cancel('disconnect')
+          reject(new GatewayError('CANCELLED'))
+        }
       }
       const timer = setTimeout(() => settle(false), this.#deps.limits.keepAliveCommentMs * SLOW_TIMES_MAX)
       timer.unref()
