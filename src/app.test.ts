@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { CA_PEM, OTHER_CERT_PEM, OTHER_KEY_PEM, SERVER_CERT_PEM, SERVER_KEY_PEM } from '../test/fakes/certificates.ts'
+import { createTalk } from '../test/fakes/mcp-talk.ts'
+import { until } from '../test/fakes/processes.ts'
 import { createRawUpstream, json, result } from '../test/fakes/raw-upstream.ts'
 import { createScripted } from '../test/fakes/scripted-mcp.ts'
 import { type Running, startGateway } from './app.ts'
@@ -338,4 +340,44 @@ test('a certificate that is replaced on disk is used for new connections, one th
   rmSync(key)
   await heard
   assert.equal(await shownName(running.url), 'other')
+})
+
+test('sessions upstream that clients have forgotten are ended, and one that is used stays (upstreamSessionIdleMs)', async (t) => {
+  const tool = { name: 'echo', inputSchema: { type: 'object' } }
+  const scripted = createScripted({
+    sessions: true,
+    answers: { 'tools/list': JSON.stringify({ tools: [tool] }), 'tools/call': '{"content":[]}' },
+  })
+  const upstream = await createRawUpstream(scripted.respond)
+  t.after(() => upstream.close())
+  const running = await started(t, makeFolder(t), {}, { limits: { upstreamSessionIdleMs: 1_000 } })
+  const transport = { kind: 'http', urls: [upstream.url] }
+  const own = { slug: 'own', isolation: 'session', transport }
+  const made = await send(running, 'POST', '/v1/upstreams?wait=30s', { Authorization: `Bearer ${running.token}` }, own)
+  assert.equal(made.status, 201)
+  const begin = async (): Promise<ReturnType<typeof createTalk>> => {
+    const talk = createTalk(running.url, running.token!, 'legacy')
+    t.after(() => talk.close())
+    await talk.begin()
+    return talk
+  }
+  const call = async (talk: ReturnType<typeof createTalk>): Promise<void> => {
+    const { message } = await talk.ask('tools/call', { name: 'own-echo', arguments: {} })
+    assert.equal(message.error, undefined, JSON.stringify(message))
+  }
+  const kept = await begin()
+  await call(kept)
+  const [, mine] = [...scripted.known]
+  const first = await begin()
+  await call(first)
+  for (let n = 0; n < 20; n += 1) await call(await begin())
+  assert.equal(scripted.known.size, 23)
+  await until('their end', async () => {
+    await call(kept)
+    return scripted.known.size === 2
+  })
+  assert.ok(scripted.known.has(mine!))
+  // A client that comes back after all gets another one.
+  await call(first)
+  assert.equal(scripted.known.size, 3)
 })

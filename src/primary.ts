@@ -164,6 +164,7 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     unwatch: (holder) => watches.unwatch(holder),
     takeQuestion: async (id) => broker.takeQuestion(id),
     answerQuestion: (id, reply) => broker.answerQuestion(id, reply),
+    linksUsed: (keys) => broker.linksUsed(keys),
     reportUpstream: (id, ok, code, message) => discoverer.report(id, ok, code, message),
   }
   const authenticator = createAuthenticator({

@@ -48,6 +48,7 @@ function setUp(given: Partial<Limits> = {}, part: Partial<Control> = {}) {
     async watch(...args) {
       calls.push(['watch', ...args])
     },
+    linksUsed: (...args) => void calls.push(['linksUsed', ...args]),
     unwatch: (...args) => void calls.push(['unwatch', ...args]),
     answerQuestion: (...args) => void calls.push(['answerQuestion', ...args]),
     staleLink: (...args) => void calls.push(['staleLink', ...args]),

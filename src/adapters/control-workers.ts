@@ -8,7 +8,7 @@ import type { Messages } from '../ports/messages.ts'
 import { type Failure, fromFailure, toFailure } from './failure.ts'
 
 const ASKED = ['caller', 'openLink', 'endSession', 'takeQuestion', 'watch'] as const
-const TOLD = ['staleLink', 'leaveSession', 'reportUpstream', 'answerQuestion', 'unwatch'] as const
+const TOLD = ['staleLink', 'leaveSession', 'reportUpstream', 'answerQuestion', 'unwatch', 'linksUsed'] as const
 type Asked = (typeof ASKED)[number]
 type Told = (typeof TOLD)[number]
 
@@ -146,6 +146,7 @@ export function createControlClient({ messages, limits }: ControlClientOptions):
     takeQuestion: (id) => ask('takeQuestion', [id], limits.controlMs),
     watch: (holder, key, uri, on) => ask('watch', [holder, key, uri, on], limits.controlLinkMs),
     unwatch: (holder) => tell('unwatch', [holder]),
+    linksUsed: (keys) => tell('linksUsed', [keys]),
     answerQuestion: (id, reply) => tell('answerQuestion', [id, reply]),
     staleLink: (key, generation, why) => tell('staleLink', [key, generation, why]),
     reportUpstream: (upstreamId, ok, code, message) => tell('reportUpstream', [upstreamId, ok, code, message]),

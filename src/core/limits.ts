@@ -146,6 +146,7 @@ export const LIMITS = {
   tombstonesMax: 1_000_000, // Sessions that ended before their time.
   tombstonesPerMinute: 60,
   upstreamSessionsMax: 50_000,
+  upstreamSessionIdleMs: 3_600_000, // How long a session with an upstream is kept that its owner does not use.
   // lists and caches, per worker
   pageItems: 1_000, // Items of one page of a list.
   listCacheBytes: 64 * 1024 * 1024,

@@ -61,6 +61,8 @@ export interface Control {
   /** This worker can put that question to a client: true for the first one that says so, which then answers it. */
   takeQuestion(id: number): Promise<boolean>
   answerQuestion(id: number, reply: Reply): void
+  /** Sessions with upstreams that calls of this worker have used since it said so last; what nobody uses is ended. */
+  linksUsed(keys: readonly LinkKey[]): void
   /** A live call saw the upstream fail or work again: health of the whole replica. */
   reportUpstream(upstreamId: string, ok: boolean, code: string | null, message: string | null): void
 }

@@ -79,6 +79,8 @@ export interface Broker {
   /** A worker can put this question to a client: true for the first one that says so, who has to answer it. */
   takeQuestion(id: number): boolean
   answerQuestion(id: number, reply: Reply): void
+  /** Calls have used these; sessions that no call uses for `upstreamSessionIdleMs` are ended. */
+  linksUsed(keys: readonly LinkKey[]): void
   closeOwner(owner: string): void
   /** Nothing of it is used for a new link; what is open ends after `graceMs`, so that calls under way come to their end. */
   closeUpstream(upstreamId: string, graceMs?: number): void
@@ -119,9 +121,13 @@ interface Opened {
   readonly stdio: StdioPeer | null
   /** The stream on which a server asks what names no call. */
   ear: Ear | null
+  /** As far as workers have told. */
+  usedMs: number
 }
 
 const CLOSE_MS = 2_000
+/** How often within its time it is looked whether a session is idle. */
+const LOOKS = 4
 /** How often a link is opened whose upstream is changed meanwhile. */
 const OPENINGS_MAX = 20
 
@@ -166,6 +172,7 @@ class BrokerOf implements Broker {
   readonly #ending = new Set<Promise<void>>()
   /** Ends what was replaced, at once: calls under way are still waited for. */
   readonly #retired = new Set<() => void>()
+  readonly #idleTimer: NodeJS.Timeout
   #generation = 0
   #isClosed = false
 
@@ -173,13 +180,32 @@ class BrokerOf implements Broker {
     this.#deps = deps
     this.#restarts = new Restarts(deps)
     this.#inquiries = new LinkInquiries(deps)
+    this.#idleTimer = setInterval(() => this.#endIdle(), deps.limits.upstreamSessionIdleMs / LOOKS)
+    this.#idleTimer.unref()
     this.#unsubscribe = deps.bus.subscribe('rootsChanged', ({ session }) => this.#tellRoots(session))
     deps.children.onExit = (childId, upstreamId, owner, why, ranMs) =>
       this.#onExit(childId, keyOfChild(upstreamId, owner), why, ranMs)
   }
 
   async openLink(key: LinkKey): Promise<LinkTicket> {
-    return (await this.#link(key)).ticket
+    const opened = await this.#link(key)
+    opened.usedMs = this.#deps.clock.now()
+    return opened.ticket
+  }
+
+  linksUsed(keys: readonly LinkKey[]): void {
+    const nowMs = this.#deps.clock.now()
+    for (const key of keys) {
+      const opened = this.#opened.get(mapKey(key))
+      if (opened !== undefined) opened.usedMs = nowMs
+    }
+  }
+
+  /** Clients forget their sessions without a word. A worker that still has such a link hears from its server, and opens another. */
+  #endIdle(): void {
+    const sinceMs = this.#deps.clock.now() - this.#deps.limits.upstreamSessionIdleMs
+    for (const opened of [...this.#opened.values()])
+      if (opened.key.owner !== '' && opened.peer !== null && opened.usedMs < sinceMs) this.#end(opened, true)
   }
 
   staleLink(key: LinkKey, generation: number, why: 'session' | 'era' | 'closed'): void {
@@ -298,6 +324,7 @@ class BrokerOf implements Broker {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    clearInterval(this.#idleTimer)
     this.#unsubscribe()
     for (const end of [...this.#retired]) end()
     for (const id of [...this.#behind.keys()]) this.closeUpstream(id)
@@ -456,7 +483,7 @@ class BrokerOf implements Broker {
       const wire = createWire(greeting.era, greeting.revision, version)
       const isPinned = sessionId !== null
       return {
-        ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now(), ear: null },
+        ...{ key, behind, greeting, wire, stdio: null, openedMs: clock.now(), ear: null, usedMs: clock.now() },
         probedMs: this.#probed(behind, greeting, key),
         ticket: this.#ticket(greeting, { sessionId, url: isPinned ? target.url : null, childId: null }),
         peer: isPinned ? makePeer(wire, sessionId) : null,
@@ -591,7 +618,7 @@ class BrokerOf implements Broker {
       if (peer.closed) throw unavailable(row.slug, ended)
       return {
         ...{ key, behind, greeting, wire: peer.wire, stdio: peer, openedMs: clock.now(), peer: null, target: null },
-        ear: null,
+        ...{ ear: null, usedMs: clock.now() },
         probedMs: this.#probed(behind, greeting, key),
         ticket: this.#ticket(greeting, { sessionId: null, url: null, childId }),
       }

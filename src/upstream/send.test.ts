@@ -66,6 +66,7 @@ function setUp(
       staleLink: (key, generation, why) => stale.push(`${key.owner} ${generation} ${why}`),
       reportUpstream: (_id, ok, code) => reports.push([ok, code]),
       takeQuestion: async () => true,
+      linksUsed: () => {},
       answerQuestion: (id, reply) => answers.push([id, resultText(reply)]),
     },
     bus,

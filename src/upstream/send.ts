@@ -20,7 +20,10 @@ import { createPool, type Pool, type PoolDeps, type Target } from './pool.ts'
 import type { Outgoing, Upstreams } from './upstream.ts'
 
 export interface UpstreamsDeps extends PoolDeps {
-  readonly control: Pick<Control, 'openLink' | 'staleLink' | 'reportUpstream' | 'takeQuestion' | 'answerQuestion'>
+  readonly control: Pick<
+    Control,
+    'openLink' | 'staleLink' | 'reportUpstream' | 'takeQuestion' | 'answerQuestion' | 'linksUsed'
+  >
   readonly bus: Pick<Bus, 'subscribe'>
   readonly children: ChildConnector
   /** The gateway's version, for clientInfo and User-Agent. */
@@ -41,6 +44,11 @@ interface OpenLink extends LinkOwner {
   /** Lowest level asked for with logging/setLevel so far. */
   level: LogLevel | null
   levelling: Promise<unknown> | null
+  /** Calls of now. */
+  inFlight: number
+  /** Used since the primary was told last. */
+  isUsed: boolean
+  idleTells: number
   /** Calls in flight, the newest last; only where its server may ask without naming one. */
   readonly calls: Map<Call, Patience> | null
 }
@@ -72,6 +80,11 @@ function keyOf({ spec, connectMs }: UpstreamView): string {
 }
 
 export type LinkOwner = Pick<LinkKey, 'owner' | 'asks'>
+
+/** How often within `upstreamSessionIdleMs` the primary is told which sessions are in use … */
+const TELLS = 4
+/** … and how many at once. */
+const TOLD_AT_ONCE = 1_000
 
 const SHARED: LinkOwner = { owner: '', asks: NO_ASKS }
 
@@ -129,11 +142,14 @@ class UpstreamLinks implements Upstreams {
   /** Questions of servers that name no call, which a call of ours has taken. */
   readonly #asked = new Map<number, Cancel>()
   readonly #unsubscribe: readonly (() => void)[]
+  readonly #usedTimer: NodeJS.Timeout
   #isClosed = false
 
   constructor(deps: UpstreamsDeps) {
     this.#deps = deps
     this.#ids = new Ids(deps.worker)
+    this.#usedTimer = setInterval(() => this.#tellUsed(), deps.limits.upstreamSessionIdleMs / TELLS)
+    this.#usedTimer.unref()
     this.#unsubscribe = [
       deps.bus.subscribe('linkAsked', (asked) => this.#onLinkAsked(asked)),
       deps.bus.subscribe('linkUnasked', ({ id }) => this.#asked.get(id)?.cancel('client')),
@@ -188,6 +204,7 @@ class UpstreamLinks implements Upstreams {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    clearInterval(this.#usedTimer)
     for (const leave of this.#unsubscribe) leave()
     for (const entry of [...this.#entries.values(), ...this.#ending]) this.#end(entry, 0)
     this.#entries.clear()
@@ -384,11 +401,39 @@ class UpstreamLinks implements Upstreams {
     }
   }
 
+  // --- sessions in use ------------------------------------------------------------------------------------------------
+
+  /** A session that nobody uses is ended by the primary, and forgotten here a little later. */
+  #tellUsed(): void {
+    let used: LinkKey[] = []
+    const tell = (): void => {
+      if (used.length > 0) this.#deps.control.linksUsed(used)
+      used = []
+    }
+    for (const [upstreamId, { links }] of this.#entries) {
+      for (const [name, link] of links) {
+        if (link.owner === '' || link.stdio !== null) continue
+        if (link.isUsed || link.inFlight > 0) {
+          used.push({ upstreamId, owner: link.owner, asks: link.asks })
+          link.isUsed = false
+          link.idleTells = 0
+        } else {
+          link.idleTells += 1
+          if (link.idleTells > 2 * TELLS) links.delete(name)
+        }
+        if (used.length === TOLD_AT_ONCE) tell()
+      }
+    }
+    tell()
+  }
+
   // --- by a link ------------------------------------------------------------------------------------------------------
 
   async #askLinked(entry: Entry, ask: Ask, owner: LinkOwner): Promise<Reply> {
     for (let attempt = 1; ; attempt += 1) {
       const link = this.#cached(entry, owner) ?? (await inTime(this.#open(entry, owner), ask))
+      link.inFlight += 1
+      link.isUsed = true
       try {
         if (link.ticket.logging) await this.#setLevel(link, ask.call!)
         return link.calls === null
@@ -399,6 +444,8 @@ class UpstreamLinks implements Upstreams {
         const isGone = this.#lose(entry, link, error.why)
         // The upstream has not seen it, or refused it unread: once more on a new link is safe.
         if (!isGone || attempt === 2 || error.why === 'era') throw error.error
+      } finally {
+        link.inFlight -= 1
       }
     }
   }
@@ -473,7 +520,17 @@ class UpstreamLinks implements Upstreams {
     const { version, limits, children } = this.#deps
     const wire = createWire(ticket.era, ticket.revision, version)
     const calls = owner.asks === NO_ASKS ? null : new Map<Call, Patience>()
-    const common = { ...owner, ticket, wire, level: null, levelling: null, calls }
+    const common = {
+      ...owner,
+      ticket,
+      wire,
+      level: null,
+      levelling: null,
+      calls,
+      inFlight: 0,
+      isUsed: true,
+      idleTells: 0,
+    }
     if (ticket.childId === null) {
       const { pool } = entry
       const target = ticket.url === null ? null : (pool?.at(ticket.url) ?? null)

@@ -67,6 +67,7 @@ async function setUp(t: TestContext, spec: UpstreamSpec) {
       openLink: (key) => broker.openLink(key),
       staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
       takeQuestion: async (id) => broker.takeQuestion(id),
+      linksUsed: (keys) => broker.linksUsed(keys),
       answerQuestion: (id, reply) => broker.answerQuestion(id, reply),
       reportUpstream: (id, ok, code, message) => discoverer.report(id, ok, code, message),
     },

@@ -148,6 +148,7 @@ export class World implements Town {
       openLink: (key) => broker.openLink(key),
       staleLink: (key, generation, why) => broker.staleLink(key, generation, why),
       takeQuestion: async (id) => broker.takeQuestion(id),
+      linksUsed: (keys) => broker.linksUsed(keys),
       answerQuestion: (id, reply) => broker.answerQuestion(id, reply),
       endSession: async (session, _caller, expiresMs) => {
         broker.closeOwner(session)
