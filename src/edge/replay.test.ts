@@ -318,15 +318,18 @@ test('2025-11-25 begins with an event without data, older revisions do not', () 
   assert.equal(rig.call().client.text, '')
 })
 
-test('the session is over: what was kept is gone', async () => {
+test('the session is over: who still hears is answered, and nothing is kept', async () => {
   const rig = setUp()
+  const over = rig.call()
+  over.stream.answer(ANSWER)
   const { client, stream, say } = rig.call()
   say('1')
   const { client: again, done } = rig.resume(rig.other, client.ids[0]!)
   await settle()
   rig.owner.replay.end(SESSION.key)
-  await done
-  assert.equal(again.isOver, true)
+  assert.equal(rig.owner.replay.size, 1)
   stream.answer(ANSWER)
+  await done
+  assert.deepEqual([again.isOver, again.data], [true, [answerText]])
   assert.deepEqual([rig.owner.replay.size, rig.owner.replay.bytes], [0, 0])
 })

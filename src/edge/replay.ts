@@ -178,9 +178,12 @@ export class Replay {
     }
   }
 
-  /** The session is over: nobody may hear any more. */
+  /** The session is over, and nobody can come back: calls that still run are answered where they are heard now. */
   end(session: string): void {
-    for (const tape of this.#ofSession.get(session) ?? []) this.#forget(tape)
+    for (const tape of this.#ofSession.get(session) ?? []) {
+      tape.isLast = true
+      if (tape.isOver) this.#forget(tape)
+    }
   }
 
   tick(): void {
@@ -316,8 +319,8 @@ export class Replay {
   }
 
   #ended(tape: Tape): void {
-    // Its session may have ended meanwhile.
-    if (this.#tapes.has(tape.n)) this.#over.set(tape, this.#deps.clock.now() + this.#deps.limits.tapeMs)
+    if (tape.isLast) this.#forget(tape)
+    else if (this.#tapes.has(tape.n)) this.#over.set(tape, this.#deps.clock.now() + this.#deps.limits.tapeMs)
   }
 
   /** Those of calls that are over make room for others, the oldest first. */

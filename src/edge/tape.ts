@@ -56,6 +56,8 @@ export class Tape implements CallStream {
   /** Who reads now, by its connection's name; null for the connection on which the call came. */
   reader: string | null = null
   isOver = false
+  /** Its session has ended: it is kept no longer than its call. */
+  isLast = false
   /** Nobody was there for its answer, and nobody has come for it yet. */
   isUnread = false
 
@@ -89,12 +91,12 @@ export class Tape implements CallStream {
   }
 
   answer(parts: readonly Buffer[]): void {
-    this.#say(parts, null, true)
+    // Before it is said: whoever waits for it must see that nothing comes after it.
     this.isOver = true
     this.isUnread = this.#sink === null
+    this.#say(parts, null, true)
     this.#sink?.end()
     this.#sink = null
-    this.#wake()
     this.#deps.onOver()
   }
 

@@ -38,9 +38,11 @@ interface Called {
   readonly sinceMs: number
   /** One of its retries was sent twice: the other one may have had the answer. */
   isRepeated: boolean
-  /** When it was asked something last. */
+  /** When it was asked something last, or heard anything on its stream. */
   askedMs: number
   connection: Connection | null
+  /** What its stream can be resumed by. */
+  lastEventId: string | null
 }
 
 interface Stolen {
@@ -94,6 +96,7 @@ export class User {
       this.#cancel()
       return
     }
+    if (random.chance(0.4) && this.#drop()) return
     if (random.chance(0.01) && this.era === 'legacy') {
       this.#end()
       return
@@ -118,6 +121,7 @@ export class User {
       sinceMs,
       askedMs: sinceMs,
       isRepeated: false,
+      lastEventId: null,
     }
     this.#calls.set(id, called)
     this.#town.count(`calls ${this.era}`)
@@ -135,9 +139,10 @@ export class User {
       name,
       (message) => this.#take(called, id, message),
       (whole) => {
-        if (called.state !== 'open' || isAttempt) return
+        if (called.state !== 'open' || isAttempt || called.connection !== connection) return
+        if (!whole && called.lastEventId !== null) this.#resumeSoon(called)
         // The worker is gone, and the client knows it: nothing is lost silently.
-        if (!whole) called.state = 'lost'
+        else if (!whole) called.state = 'lost'
         else if (called.connection === connection && this.era === 'legacy') {
           called.state = 'lost'
           this.#town.fault(`${called.order.nonce} ended without an answer`)
@@ -145,6 +150,68 @@ export class User {
       },
     )
     called.connection = connection
+    connection.onEventId = (eventId) => this.#heard(called, eventId)
+  }
+
+  // --- streams that break -------------------------------------------------------------------------------------------------
+
+  /** What comes on the stream of a call is of that stream, and new. */
+  #heard(called: Called, eventId: string): void {
+    const [, before = null, beforeSeq = -1] = /^(c\..*)\.(\d+)(?:\.end)?$/.exec(called.lastEventId ?? '') ?? []
+    const [, name, seq] = /^(c\..*)\.(\d+)(?:\.end)?$/.exec(eventId) ?? []
+    if (name === undefined || (before !== null && before !== name))
+      this.#town.fault(`${called.order.nonce} hears another stream: ${eventId} after ${called.lastEventId}`)
+    if (Number(seq) <= Number(beforeSeq)) this.#town.fault(`${called.order.nonce} hears ${eventId} again`)
+    called.lastEventId = eventId
+    called.askedMs = this.#town.time.nowMs
+  }
+
+  /** The connection of a call breaks, and its client knows how to go on. False where there is none. */
+  #drop(): boolean {
+    const droppable = [...this.#calls.values()].filter(
+      ({ state, lastEventId, connection }) => state === 'open' && lastEventId !== null && connection?.isOver === false,
+    )
+    const called = this.#town.random.pick(droppable)
+    if (called === undefined) return false
+    this.#town.count('streams that broke')
+    called.connection!.abort()
+    return true
+  }
+
+  #resumeSoon(called: Called): void {
+    const { random, time } = this.#town
+    time.after(random.chance(0.02) ? 700_000 : random.int(3_000), () => {
+      if (called.state === 'open') this.#resume(called)
+    })
+  }
+
+  #resume(called: Called): void {
+    const { lastEventId, order } = called
+    if (this.#session === null) {
+      called.state = 'lost'
+      return
+    }
+    this.#town.count('resumed')
+    const headers = { ...this.#headers('', ''), accept: 'text/event-stream', 'last-event-id': lastEventId! }
+    const connection = this.#connect(
+      { method: 'GET', path: '/mcp', headers },
+      (message) => {
+        // Refused before there was a stream: it is tried again, as long as there is hope.
+        if (message.id !== null || message.error === undefined) return this.#take(called, called.id, message)
+        const { code } = message.error.data ?? {}
+        this.#town.count(`resume refused: ${code}`)
+        if (code === 'OVERLOADED' || code === 'SHUTTING_DOWN') return
+        if (code !== 'SESSION_NOT_FOUND') this.#town.fault(`${order.nonce} cannot be resumed: ${code}`)
+        called.state = 'lost'
+      },
+      (isWhole) => {
+        if (called.state !== 'open' || called.connection !== connection) return
+        if (isWhole && connection.status === 204) this.#town.fault(`${order.nonce} has ended, but nobody heard it`)
+        this.#resumeSoon(called)
+      },
+    )
+    called.connection = connection
+    connection.onEventId = (eventId) => this.#heard(called, eventId)
   }
 
   #take(called: Called, id: number, message: Message): void {
@@ -418,6 +485,8 @@ export class User {
           const events = (rest + text).split('\n\n')
           rest = events.pop()!
           for (const one of events) {
+            const id = /^id: (.*)$/m.exec(one)?.[1]
+            if (id !== undefined) connection.onEventId(id)
             const data = one
               .split('\n')
               .filter((line) => line.startsWith('data:'))

@@ -47,7 +47,7 @@ export interface Posting {
   readonly method: 'POST' | 'GET' | 'DELETE'
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
-  readonly body: string | null
+  readonly body?: string | null
 }
 
 export interface ClientSide {
@@ -67,6 +67,10 @@ export class Connection implements Exchange {
   readonly address = '127.0.0.1'
   readonly secure = false
   replied = false
+  /** What its client is told of the event ids on its stream. */
+  onEventId: (eventId: string) => void = () => {}
+  /** Of its answer, once that has been written. */
+  status = 0
   /** The whole answer is on its way: whoever goes away now is not seen to. */
   isAnswered = false
   isOver = false
@@ -124,6 +128,7 @@ export class Connection implements Exchange {
     if (this.replied) throw new Error('answered twice')
     this.replied = true
     this.isAnswered = true
+    this.status = status
     const text = Array.isArray(body) ? Buffer.concat(body as Buffer[]).toString() : String(body ?? '')
     const named = recordOf(headers)
     const isStream = named['content-type']?.startsWith('text/event-stream') === true

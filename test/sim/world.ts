@@ -318,8 +318,8 @@ export class World implements Town {
     for (const { n, plane, links, connections } of this.#workers) {
       for (const { isOver, path, method } of connections)
         if (!isOver) this.fault(`worker ${n} owes an answer to ${method} ${path}`)
-      const { inFlight, queued, questions } = plane.edge.stats()
-      const left = { inFlight, queued, questions, parked: plane.parked() }
+      const { inFlight, queued, questions, tapes, tapeBytes, resumes } = plane.edge.stats()
+      const left = { inFlight, queued, questions, tapes, tapeBytes, resumes, parked: plane.parked() }
       if (Object.values(left).some((count) => count > 0)) this.fault(`worker ${n} still has ${JSON.stringify(left)}`)
       for (const link of links) if (link.inFlight > 0) this.fault(`worker ${n} has ${link.inFlight} requests upstream`)
     }
