@@ -252,14 +252,18 @@ export async function connectSse(
   response.setEncoding('utf8')
   const take = (event: string): void => {
     const data = /^data: (.*)$/m.exec(event)?.[1]
-    if (event.startsWith(':')) comments += 1
-    else if (event.startsWith('event: endpoint')) endpoint = data!
-    else inbox.put(data!)
+    if (/^event: endpoint$/m.test(event)) endpoint = data!
+    else if (data !== undefined) inbox.put(data)
     inbox.wake()
   }
   response.on('data', (chunk: string) => {
     text += chunk
     if (response.statusCode !== 200) return
+    // Comments are lines of their own, wherever events begin and end.
+    text = text.replace(/^:.*\n/gm, () => {
+      comments += 1
+      return ''
+    })
     for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
       const event = text.slice(0, end)
       text = text.slice(end + 2)
