@@ -163,6 +163,8 @@ export class User {
       this.#town.fault(`${called.order.nonce} hears another stream: ${eventId} after ${called.lastEventId}`)
     if (Number(seq) <= Number(beforeSeq)) this.#town.fault(`${called.order.nonce} hears ${eventId} again`)
     called.lastEventId = eventId
+    // What ends a stream may say that it is lost: then the event before it counts.
+    if (eventId.endsWith('.end')) return
     called.askedMs = this.#town.time.nowMs
   }
 
