@@ -15,6 +15,7 @@ import { createFeedSender } from './adapters/feed-workers.ts'
 import { createLocalHop } from './adapters/hop-local.ts'
 import { createHopRelay } from './adapters/hop-workers.ts'
 import { createSqliteStore } from './adapters/store-sqlite.ts'
+import type { Tap } from './call/tap.ts'
 import { readBaseEnvironment } from './config/environment.ts'
 import type { Config } from './config/load.ts'
 import { markSecrets } from './config/secret-marks.ts'
@@ -22,7 +23,7 @@ import { createSecretResolver } from './config/secrets.ts'
 import type { Outcome, Reloaded } from './control/configuration.ts'
 import { GatewayError } from './core/errors.ts'
 import type { Limits } from './core/limits.ts'
-import type { UpstreamState } from './core/model.ts'
+import type { Definition, UpstreamState } from './core/model.ts'
 import type { Clock } from './core/time.ts'
 import type { createDataPlane } from './data-plane.ts'
 import { createFastLink } from './http/fast-link.ts'
@@ -47,8 +48,20 @@ export interface StartOptions {
   readonly readyMs: number
   readonly version: string
   readonly log: Log
+  /** For whoever watches over the shoulder of one upstream; with one worker only. */
+  readonly taps?: Taps
   /** A reload has changed it. */
   readonly setLogLevel?: (level: Config['telemetry']['logLevel']) => void
+}
+
+export interface Taps {
+  readonly onCall: Tap
+  readonly onStderr: (chunk: Buffer, processId: string) => void
+}
+
+/** An upstream as it is now, with what it offers. */
+export interface Observed extends UpstreamSummary {
+  readonly definitions: readonly Definition[]
 }
 
 /** What became of a reload that brought something new. */
@@ -78,6 +91,10 @@ export interface Running {
   reload(): Promise<Reloaded>
   /** Hears of every reload that brought something new, whoever asked for it. */
   onReload(listener: (report: ReloadReport) => void): void
+  /** Ends the processes of this upstream, and reads it anew. Null where there is none. */
+  restart(slug: string): Promise<Observed | null>
+  /** Hears how it is now, and whenever its state or its definitions may have changed. For one listener. */
+  observe(slug: string, listener: (observed: Observed) => void): void
   /** Drains and ends; the second call does nothing more. */
   stop(): Promise<void>
   /** Exit code, when everything has ended. */
@@ -164,6 +181,7 @@ export async function startGateway(options: StartOptions): Promise<Running> {
       workers: () => supervisor?.workers().length ?? 1,
       ready: () => true,
       version,
+      ...(options.taps === undefined ? {} : { onStderr: options.taps.onStderr }),
       clock,
       log,
     })
@@ -177,7 +195,8 @@ export async function startGateway(options: StartOptions): Promise<Running> {
       version,
       runPath: directory.runPath,
     })
-    if (plane !== null) closers.push(await serveHere(plane.createDataPlane, primary, start(), log))
+    if (plane !== null)
+      closers.push(await serveHere(plane.createDataPlane, primary, start(), log, options.taps?.onCall))
     else supervisor = await serveByWorkers(primary, start, workers, log, closers)
     directory.announce(publicUrl)
     closers.push(() => directory.withdraw())
@@ -221,6 +240,22 @@ function runningOf(
         listener({ ...outcome, settled })
       }
     },
+    async restart(slug) {
+      const id = idOf(primary, slug)
+      if (id === null) return null
+      await primary.restart(id)
+      return observed(primary, id)
+    },
+    observe(slug, listener) {
+      const tell = (): void => {
+        const id = idOf(primary, slug)
+        if (id !== null) listener(observed(primary, id))
+      }
+      tell()
+      primary.feed.onChange(tell)
+      // What it offers is stored by now, and is to be told together with its state.
+      primary.discoverer.onState = () => void primary.feed.sync().then(tell, () => {})
+    },
     stop() {
       stopping ??= closeAll().then(
         () => end(0),
@@ -241,6 +276,7 @@ async function serveHere(
   primary: Primary,
   start: StartMessage,
   log: Log,
+  tap?: Tap,
 ): Promise<() => Promise<void>> {
   const { config } = start
   const plane = create({
@@ -257,6 +293,7 @@ async function serveHere(
     ca: start.ca,
     hop: createLocalHop({ worker: 0, boot: randomInt(2 ** 32) }),
     version: start.version,
+    ...(tap === undefined ? {} : { tap }),
     clock,
     log,
   })
@@ -382,23 +419,30 @@ async function summarize(
   )
   await primary.feed.sync()
   await primary.holder.built()
-  const parts = primary.feed.current()?.parts
-  return rows
-    .map(({ id, slug }) => {
-      const part = parts?.get(id)
-      const state = primary.discoverer.state(id)
-      const count = (kind: string): number =>
-        part?.definitions.filter((definition) => definition.kind === kind).length ?? 0
-      return {
-        slug,
-        state: state.state,
-        revision: part?.upstream.discovery?.revision ?? null,
-        tools: count('tool'),
-        prompts: count('prompt'),
-        resources: count('resource') + count('template'),
-        message: state.message,
-        nextRetryMs: state.nextRetryMs,
-      }
-    })
-    .sort((a, b) => (a.slug < b.slug ? -1 : 1))
+  return rows.map(({ id }) => summaryOf(primary, id)).sort((a, b) => (a.slug < b.slug ? -1 : 1))
+}
+
+function summaryOf(primary: Primary, id: string): UpstreamSummary {
+  const part = primary.feed.current()?.parts.get(id)
+  const { state, message, nextRetryMs } = primary.discoverer.state(id)
+  const count = (kind: string): number => part?.definitions.filter((definition) => definition.kind === kind).length ?? 0
+  return {
+    slug: part?.upstream.slug ?? id,
+    state,
+    revision: part?.upstream.discovery?.revision ?? null,
+    tools: count('tool'),
+    prompts: count('prompt'),
+    resources: count('resource') + count('template'),
+    message,
+    nextRetryMs,
+  }
+}
+
+function observed(primary: Primary, id: string): Observed {
+  return { ...summaryOf(primary, id), definitions: primary.feed.current()?.parts.get(id)?.definitions ?? [] }
+}
+
+function idOf(primary: Primary, slug: string): string | null {
+  for (const [id, { upstream }] of primary.feed.current()?.parts ?? []) if (upstream.slug === slug) return id
+  return null
 }

@@ -9,6 +9,7 @@ import type { Gateway } from './call/gateway.ts'
 import { createPageCache } from './call/page-cache.ts'
 import { Parks } from './call/park.ts'
 import { watch } from './call/subscribe.ts'
+import { type Tap, tapped } from './call/tap.ts'
 import { createValidators } from './call/validators.ts'
 import type { Config } from './config/load.ts'
 import { createSecretResolver } from './config/secrets.ts'
@@ -48,6 +49,8 @@ export interface DataPlaneDeps {
   /** PEM of CAs to trust besides the system's, or null. */
   readonly ca: string | null
   readonly version: string
+  /** Hears of every call; absent, it costs nothing. */
+  readonly tap?: Tap
   readonly clock: Clock
   readonly log: Log
 }
@@ -105,7 +108,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
   const scopeOf = (name: string) => holder.current().scopes.get(name)
   const edge = createEdge({
     authenticate: deps.authenticator.authenticate,
-    dispatch: createDispatch(gateway),
+    dispatch: deps.tap === undefined ? createDispatch(gateway) : tapped(createDispatch(gateway), deps.tap),
     scopeExists: (scope) => scopeOf(scope) !== undefined,
     marksOf: (scope) => marksOf(scopeOf(scope)),
     ready: () => ({ ready: true, missing: [] }),

@@ -53,7 +53,7 @@ function readVersion(): string {
 const READY_MS = 15_000
 
 /** Settings, then the gateway: both are loaded here and not before. */
-const start: Start = async (flags) => {
+const start: Start = async (flags, taps) => {
   const [{ refuseFaults }, { filesOfUp }, { readEnvironment }, { startGateway }, { createLog }] = await Promise.all([
     import('./config/load.ts'),
     import('./config/files-of-up.ts'),
@@ -81,6 +81,7 @@ const start: Start = async (flags) => {
   return startGateway({
     ...{ config, rows, files: { paths, first, load }, demo: flags.demo === true, readyMs, version: readVersion() },
     ...{ log, setLogLevel: log.setLevel },
+    ...(taps === undefined ? {} : { taps }),
   })
 }
 

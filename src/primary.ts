@@ -41,6 +41,7 @@ export interface PrimaryDeps {
   readonly workers: () => number
   readonly ready: () => boolean
   readonly version: string
+  readonly onStderr?: (chunk: Buffer, processId: string) => void
   readonly clock: Clock
   readonly log: Log
 }
@@ -58,6 +59,8 @@ export interface Primary {
   readonly rest: ExchangeHandler
   /** The first token's text; null with --open. */
   readonly token: string | null
+  /** Ends the links and processes of an upstream and reads it anew. Resolves when it is ready or down. */
+  restart(upstreamId: string): Promise<void>
   /** Makes the rows of that origin these, here and in every worker. Errors: CONFLICT with every clash, TOO_MANY. */
   applyRows(rows: FileRows, before: FileRows): Promise<void>
   /** Takes up the settings that take effect at once, here and in every worker. */
@@ -111,7 +114,10 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     onFault,
   )
 
-  const children = createChildren({ limits, clock, log, baseEnv: deps.baseEnv })
+  const children = createChildren({
+    ...{ limits, clock, log, baseEnv: deps.baseEnv },
+    ...(deps.onStderr === undefined ? {} : { onStderr: deps.onStderr }),
+  })
   const broker = createBroker({
     bus,
     gatewayId: gatewayId(sealer),
@@ -215,6 +221,14 @@ export async function createPrimary(deps: PrimaryDeps): Promise<Primary> {
     sessionEnds,
     rest,
     token,
+    async restart(id) {
+      broker.closeUpstream(id)
+      // The new one may want the port or the lock of the old one.
+      await Promise.all(children.list(id).map((child) => children.stop(child.id)))
+      await discoverer.refresh(id)
+      await feed.sync()
+      await holder.built()
+    },
     async applyRows(rows, before) {
       await store.applyFile(rows)
       const hashes = changedTokens(before.tokens, rows.tokens)

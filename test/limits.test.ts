@@ -24,6 +24,7 @@ const REACHED: Record<string, readonly [file: string, title: string]> = {
   storeQueueMax: ['src/adapters/store-sqlite.test.ts', 'requests past the bound of the queue are refused'],
   configQuietMsMax: ['src/config/watch.test.ts', 'a file that never rests is read all the same'],
   configPollMs: ['test/e2e/reload.test.ts', 'SIGHUP reads the files again'],
+  devPollMs: ['test/e2e/dev.test.ts', 'a server is started anew with its file'],
   configBytes: ['src/config/load.test.ts', 'a file of 10 MB'],
   secretBytes: ['src/config/files.test.ts', 'is larger than 5 bytes'],
   slugChars: ['src/core/names.test.ts', 'whatever the text, slugify makes a slug'],

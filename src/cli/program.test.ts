@@ -399,7 +399,8 @@ test('a data directory names the gateway; its token goes nowhere else', async ()
   const bearer = async (words: string[], surroundings: Partial<Surroundings> = {}): Promise<(string | undefined)[]> => {
     const before = own.asked.length + foreign.asked.length
     assert.equal((await cli(['list', ...words], surroundings)).exit, 0)
-    assert.equal(own.asked.length + foreign.asked.length, before + 1)
+    // The upstreams, and whether the configuration files were refused.
+    assert.equal(own.asked.length + foreign.asked.length, before + 2)
     return [own, foreign].map((one) => one.asked.splice(0).at(-1)?.headers.authorization)
   }
   try {
@@ -566,7 +567,7 @@ test('help shows eight commands, help all every one', async () => {
   assert.equal(first.exit, 0)
   assert.deepEqual(names(first.out), ['up', 'add', 'list', 'tools', 'call', 'inspect', 'client', 'doctor'])
   const all = await cli(['help', 'all'])
-  assert.deepEqual(names(all.out), [...names(first.out), 'remove', 'token', 'stdio', 'wrap'])
+  assert.deepEqual(names(all.out), [...names(first.out), 'dev', 'remove', 'reload', 'token', 'stdio', 'wrap'])
   assert.match((await cli(['help', 'call'])).out, /Usage: mcp-gateway call/)
   assert.equal((await cli(['help', 'nope'])).exit, 2)
   assert.equal((await cli([])).out, first.out)

@@ -43,6 +43,11 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     about: 'find what is wrong and how to mend it',
     load: async () => (await import('./doctor.ts')).doctorCommand,
   },
+  dev: {
+    about: 'write a server: started anew with its files, its changes and calls shown',
+    later: true,
+    load: async () => (await import('./dev.ts')).devCommand,
+  },
   remove: {
     about: 'remove an upstream',
     alias: 'rm',

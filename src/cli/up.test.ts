@@ -38,6 +38,8 @@ function running(upstreams: readonly UpstreamSummary[], token: string | null = '
     stop: async () => {},
     reload: async () => {},
     onReload: () => {},
+    restart: async () => null,
+    observe: () => {},
     stopped: settled.then(() => new Promise((resolve) => setImmediate(resolve, exit))),
   }
 }

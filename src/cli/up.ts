@@ -6,6 +6,7 @@ import { closeSync, openSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { GatewayError } from '../core/errors.ts'
 import type { Cli } from './command.ts'
+import type { DefinitionShape } from './dev-difference.ts'
 import { EXIT, Failure, usage } from './failure.ts'
 import { portHolder } from './port-holder.ts'
 import { type FaultShape, faultsText, type ReloadedShape, reloadedText } from './reload.ts'
@@ -55,12 +56,37 @@ export interface Running {
   reload(): Promise<unknown>
   /** Hears of every reload that brought something new. */
   onReload(listener: (report: ReloadReport) => void): void
+  /** Ends the processes of this upstream, and reads it anew. Null where there is none. */
+  restart(slug: string): Promise<Observed | null>
+  /** Hears how it is now, and whenever that may have changed. */
+  observe(slug: string, listener: (observed: Observed) => void): void
   stop(): Promise<void>
   /** The exit code, when everything has ended. */
   readonly stopped: Promise<number>
 }
 
-export type Start = (flags: UpFlags) => Promise<Running>
+/** A call that has ended. */
+export interface CallShape {
+  readonly ms: number
+  readonly method: string
+  readonly name: string
+  /** JSON text, its beginning; '' for none. */
+  readonly arguments: string
+  readonly outcome: 'ok' | 'failed' | 'refused' | 'asks'
+  readonly message: string | null
+}
+
+export interface Observed extends UpstreamSummary {
+  readonly definitions: readonly DefinitionShape[]
+}
+
+/** For whoever watches over the shoulder of one upstream. */
+export interface Taps {
+  readonly onCall: (call: CallShape) => void
+  readonly onStderr: (chunk: Buffer, processId: string) => void
+}
+
+export type Start = (flags: UpFlags, taps?: Taps) => Promise<Running>
 
 export function upCommand(command: Command, cli: Cli, start: Start): void {
   command

@@ -18,7 +18,7 @@ export interface WatchOptions {
   readonly pollMs: number
   /** How long files may go on changing before they are read all the same. */
   readonly quietMsMax: number
-  readonly onChange: () => void
+  readonly onChange: (changed: readonly string[]) => void
 }
 
 /** What another file, or another content of it, would not share. Links are followed. */
@@ -34,38 +34,41 @@ function stampOf(path: string): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(' ')
 }
 
+/** Paths that differ, or that only one of them has. */
+function differing(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): string[] {
+  const changed = [...after.keys()].filter((path) => before.get(path) !== after.get(path))
+  return [...changed, ...[...before.keys()].filter((path) => !after.has(path))]
+}
+
 export function watchFiles({ paths, pollMs, quietMsMax, onChange }: WatchOptions): FileWatcher {
-  const stamps = (): string =>
-    paths()
-      .map((path) => `${path}\n${stampOf(path)}`)
-      .join('\n')
+  const stamps = (): Map<string, string> => new Map(paths().map((path) => [path, stampOf(path)]))
   let known = stamps()
   let seen = known
   let looks = 0
 
+  const settle = (now: Map<string, string>): void => {
+    known = now
+    seen = now
+    looks = 0
+  }
   const look = (): void => {
     const now = stamps()
-    if (now === known) {
-      seen = now
-      looks = 0
+    const changed = differing(known, now)
+    if (changed.length === 0) {
+      settle(now)
       return
     }
     looks += 1
-    const isQuiet = now === seen
+    const isQuiet = differing(seen, now).length === 0
     seen = now
     if (!isQuiet && looks * pollMs < quietMsMax) return
-    known = now
-    looks = 0
-    onChange()
+    settle(now)
+    onChange(changed)
   }
   const timer = setInterval(look, pollMs)
   timer.unref()
   return {
-    mark() {
-      known = stamps()
-      seen = known
-      looks = 0
-    },
+    mark: () => settle(stamps()),
     close: () => clearInterval(timer),
   }
 }

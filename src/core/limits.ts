@@ -187,6 +187,8 @@ export const LIMITS = {
   configPollMs: 300, // How often configuration files are looked at; what has changed must stay so for one more look …
   configQuietMsMax: 5_000, // … or be changing for this long.
   secretBytes: 64 * 1024, // Largest file that a configuration file refers to.
+  devFilesMax: 2_000, // Files, and folders, that `mcp-gateway dev` watches.
+  devPollMs: 400, // How often it looks at them.
   // names
   slugChars: 24, // Longest slug.
   nameChars: 64, // Longest exposed name.

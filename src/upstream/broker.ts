@@ -290,7 +290,8 @@ class BrokerOf implements Broker {
     const opened = [...this.#opened.values()].filter(({ key }) => key.upstreamId === upstreamId)
     const pool = this.#behind.get(upstreamId)?.pool ?? null
     this.#behind.delete(upstreamId)
-    this.#restarts.forget(mapKey({ upstreamId, owner: '', asks: NO_ASKS }))
+    // Whatever made its processes fail may be mended by what has changed.
+    this.#restarts.forget(`${upstreamId}\n`)
     const end = (): void => {
       this.#retired.delete(end)
       clearTimeout(timer)

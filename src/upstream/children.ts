@@ -8,7 +8,10 @@ import { Processes, type ProcessesOptions, type StartOptions } from './processes
 import { StreamChild } from './stream-child.ts'
 import { Tail } from './tail.ts'
 
-export type ChildrenOptions = ProcessesOptions
+export interface ChildrenOptions extends ProcessesOptions {
+  /** Hears what processes write on their error output. */
+  readonly onStderr?: (chunk: Buffer, childId: string) => void
+}
 
 type Kind = ChildSpec['kind']
 
@@ -118,7 +121,10 @@ class ChildrenOf implements Children {
 
   #run(spec: ChildSpec, whose: Pick<StartOptions, 'id' | 'upstreamId' | 'owner' | 'idleMs' | 'onEnd' | 'onGone'>) {
     if (spec.kind === 'stream') return StreamChild.start({ ...this.#options, ...whose, spec })
-    const onStderr = (chunk: Buffer): void => this.#tail(whose.upstreamId).append(chunk)
+    const onStderr = (chunk: Buffer): void => {
+      this.#tail(whose.upstreamId).append(chunk)
+      this.#options.onStderr?.(chunk, whose.id)
+    }
     return this.#processes.start({ ...whose, spec, onStderr })
   }
 
