@@ -29,7 +29,8 @@ function createCli(): Cli {
     terminal: {
       out: (text) => stdout.write(text),
       err: (text) => stderr.write(text),
-      columns: stdout.isTTY ? stdout.columns : null,
+      // A terminal that does not say how wide it is says 0.
+      columns: stdout.isTTY && stdout.columns > 0 ? stdout.columns : null,
       colour: stdout.isTTY && !plain,
       live: stderr.isTTY,
     },

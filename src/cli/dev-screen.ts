@@ -18,6 +18,7 @@ const OUTCOMES: Readonly<Record<CallShape['outcome'], Style>> = {
   failed: 'red',
   refused: 'red',
 }
+const WHOLE: ReadonlySet<string> = new Set(['stderr', 'down', 'fault'])
 const LINE_CHARS = 4_000
 /** Lines of one start that are remembered. */
 const TOLD_MAX = 1_000
@@ -157,7 +158,8 @@ export class DevScreen implements Taps {
   #show(word: string, style: Style, text: string): void {
     const { terminal } = this.#cli
     const time = new Date(this.#cli.now()).toTimeString().slice(0, 8)
-    const shown = cut(text, this.#room(time.length + WORD_WIDTH + 3))
+    // Who looks for a fault needs the whole line: a terminal wraps it.
+    const shown = WHOLE.has(word) ? text : cut(text, this.#room(time.length + WORD_WIDTH + 3))
     terminal.out(`${paint(terminal, 'dim', time)}  ${paint(terminal, style, word.padEnd(WORD_WIDTH))} ${shown}\n`)
   }
 
