@@ -182,7 +182,7 @@ export class Replay {
   end(session: string): void {
     for (const tape of this.#ofSession.get(session) ?? []) {
       tape.isLast = true
-      if (tape.isOver) this.#forget(tape)
+      this.#forgetLast(tape)
     }
   }
 
@@ -297,7 +297,12 @@ export class Replay {
       tape.reader = reader
     }
     const replaced: Pulled = { bytes: Buffer.alloc(0), seq: after, next: 'end' }
-    const now = (): Pulled => (tape.reader === reader ? tape.after(after, streamBufferBytes) : replaced)
+    const now = (): Pulled => {
+      if (tape.reader !== reader) return replaced
+      const pulled = tape.after(after, streamBufferBytes)
+      this.#forgetLast(tape)
+      return pulled
+    }
     const pulled = now()
     if (isFirst) {
       // Whoever waited finds that it is no longer the reader.
@@ -319,8 +324,14 @@ export class Replay {
   }
 
   #ended(tape: Tape): void {
-    if (tape.isLast) this.#forget(tape)
-    else if (this.#tapes.has(tape.n)) this.#over.set(tape, this.#deps.clock.now() + this.#deps.limits.tapeMs)
+    if (!this.#tapes.has(tape.n)) return
+    this.#over.set(tape, this.#deps.clock.now() + this.#deps.limits.tapeMs)
+    this.#forgetLast(tape)
+  }
+
+  /** Of a session that has ended nothing is kept, but for a reader that comes for the end just now. */
+  #forgetLast(tape: Tape): void {
+    if (tape.isLast && tape.isOver && (tape.reader === null || !tape.isUnread)) this.#forget(tape)
   }
 
   /** Those of calls that are over make room for others, the oldest first. */
