@@ -333,3 +333,16 @@ test('the session is over: who still hears is answered, and nothing is kept', as
   assert.deepEqual([again.isOver, again.data], [true, [answerText]])
   assert.deepEqual([rig.owner.replay.size, rig.owner.replay.bytes], [0, 0])
 })
+
+test('the worker stops: a call that is cut off still says so to who hears it', () => {
+  const rig = setUp()
+  const { client, stream, say } = rig.call()
+  const over = rig.call()
+  over.stream.answer(ANSWER)
+  say('1')
+  rig.owner.replay.close()
+  assert.equal(client.isOver, false)
+  stream.answer(ANSWER)
+  assert.deepEqual([client.data, client.isOver], [['"1"', answerText], true])
+  assert.deepEqual([rig.owner.replay.size, rig.owner.replay.bytes], [0, 0])
+})

@@ -202,9 +202,10 @@ export class Replay {
     }
   }
 
+  /** Calls that are cut off just now still say so where they are heard. */
   close(): void {
     this.endReaders()
-    for (const tape of [...this.#tapes.values()]) this.#forget(tape)
+    for (const session of [...this.#ofSession.keys()]) this.end(session)
   }
 
   // --- the worker that has the connection ---------------------------------------------------------------------------------
